@@ -1,0 +1,52 @@
+# Every target sets up what it needs; nothing has to be run first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo dev test lint bench lock clean
+
+help:  ## say what the targets do
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make .venv with the locked dependencies
+
+demo: install  ## a sample market, from DBN files to triangles, through Dagster
+	@$(BIN)/trisignal demo
+
+dev: install  ## the Dagster UI, with webserver and daemon
+	@$(BIN)/trisignal dev
+
+test: $(VENV)/.installed-dev  ## the whole test suite
+	@$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev  ## format, lint, types, and the arrows between the rooms
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## measured speed and memory
+	@$(BIN)/python -m trisignal_pipeline_tests.benchmarks
+
+lock:  ## resolve the dependencies anew (needs uv)
+	uv pip compile -q pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements.lock
+	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements-dev.lock
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "trisignal needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""From Databento 1-minute futures files to trading signals, checked bar by bar."""

@@ -1,0 +1,1 @@
+"""Dagster: assets, checks, partitions, resources and the definitions that tie them together."""

@@ -1,0 +1,1 @@
+"""Reading what the pipeline stored, for people and programs. Writes nothing."""

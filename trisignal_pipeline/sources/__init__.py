@@ -1,0 +1,1 @@
+"""Where bars come from: DBN files and their verification, and the sample market."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the embedded server, connections, and one module for each kind of row kept."""
