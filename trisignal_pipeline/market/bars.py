@@ -102,7 +102,11 @@ def concatenate(parts: Iterable[Bars]) -> Bars:
         lookup = np.array([names.setdefault(c, len(names)) for c in part.contracts], np.int32)
         codes.append(lookup[part.contract])
     return Bars(
-        *(np.concatenate([getattr(part, name) for part in series]) for name in _COLUMNS[:-1]),
+        **{
+            name: np.concatenate([getattr(part, name) for part in series])
+            for name in _COLUMNS
+            if name != "contract"
+        },
         contract=np.concatenate(codes),
         contracts=tuple(names),
     )

@@ -74,6 +74,10 @@ class DateRange:
     def __str__(self) -> str:
         return f"{self.start}" if self.start == self.end else f"{self.start} to {self.end}"
 
+    def overlaps(self, other: DateRange) -> bool:
+        """Whether any date is in both."""
+        return self.start <= other.end and other.start <= self.end
+
     @property
     def start_ns(self) -> int:
         """The first instant of the range, nanoseconds since the epoch."""
@@ -94,3 +98,11 @@ def contiguous_ranges(days: Iterable[date]) -> list[DateRange]:
         else:
             ranges.append(DateRange(day, day))
     return ranges
+
+
+def by_year(dates: DateRange) -> list[DateRange]:
+    """`dates` cut at the turns of the years."""
+    return [
+        DateRange(max(dates.start, date(year, 1, 1)), min(dates.end, date(year, 12, 31)))
+        for year in range(dates.start.year, dates.end.year + 1)
+    ]

@@ -12,12 +12,13 @@ locked   what guards a signal computed from the legacy table: strict, and jumps 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars, Bools
+from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars, Bools, Int64s
 
 
 class Rule(StrEnum):
@@ -55,3 +56,169 @@ INDEX_FUTURE = HygieneThresholds(
     big_gap=150 * PRICE_UNIT,
     flat_discontinuity=50 * PRICE_UNIT,
 )
+
+
+def undefined_price(bars: Bars) -> Bools:
+    """Where any of the four prices isn't there."""
+    return _any(price == UNDEFINED_PRICE for price in _prices(bars))
+
+
+def broken_ohlc(bars: Bars) -> Bools:
+    """Where high < max(open, close), or low > min(open, close), or high < low."""
+    return (
+        (bars.high < np.maximum(bars.open, bars.close))
+        | (bars.low > np.minimum(bars.open, bars.close))
+        | (bars.high < bars.low)
+    )
+
+
+def below(bars: Bars, bound: int | None) -> Bools:
+    """Where any price is below `bound` (int64 units of 1e-9); nowhere if it is None."""
+    if bound is None:
+        return np.zeros(len(bars), np.bool_)
+    return _any(price < bound for price in _prices(bars))
+
+
+def superseded_minutes(ts: Int64s) -> Bools:
+    """Where a later row holds the same minute; `ts` must be in order, ties in order of delivery.
+
+    One instrument has one bar a minute. Of several, the last one delivered stands, as it would
+    had they come in files of their own.
+    """
+    superseded = np.zeros(len(ts), np.bool_)
+    superseded[:-1] = ts[:-1] == ts[1:]
+    return superseded
+
+
+@dataclass(frozen=True, slots=True)
+class LastGood:
+    """The last bar that was accepted: its close (int64 units of 1e-9) and its contract."""
+
+    close: int
+    contract: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Locked:
+    """What the locked rules made of a series: which bars stand, and why the others don't."""
+
+    accepted: Bools
+    broken: dict[Rule, Bools]
+    last_good: LastGood | None
+
+    def longest_run(self) -> tuple[int, int]:
+        """Where the longest unbroken run of rejected bars starts, and its length."""
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], ~self.accepted, [False]))))
+        starts, ends = edges[::2], edges[1::2]
+        if not len(starts):
+            return 0, 0
+        longest = int(np.argmax(ends - starts))
+        return int(starts[longest]), int(ends[longest] - starts[longest])
+
+
+def locked_rules(bars: Bars, limits: HygieneThresholds, last_good: LastGood | None) -> Locked:
+    """Judge bars of the legacy table before a signal is computed from them.
+
+    `last_good` is the last bar accepted before the series, from either table. A rejected bar does
+    not become the last good one. At a change of contract the comparison starts afresh: across a
+    roll it would be a comparison of two instruments.
+    """
+    broken = {
+        Rule.OHLC_INTEGRITY: broken_ohlc(bars) | undefined_price(bars),
+        Rule.PRICE_FLOOR: below(bars, limits.price_floor),
+        Rule.DISCONTINUITY: np.zeros(len(bars), np.bool_),
+        Rule.SMALL_RANGE_BIG_GAP: np.zeros(len(bars), np.bool_),
+        Rule.FLAT_DISCONTINUITY: np.zeros(len(bars), np.bool_),
+    }
+    static = broken[Rule.OHLC_INTEGRITY] | broken[Rule.PRICE_FLOOR]
+    accepted = np.zeros(len(bars), np.bool_)
+    stops = np.flatnonzero(_stops_a_run(bars, limits, static))
+
+    row = 0
+    while row < len(bars):
+        row = _next_accepted(bars, limits, static, last_good, row, broken)
+        if row == len(bars):
+            break
+        after = np.searchsorted(stops, row, side="right")
+        end = int(stops[after]) if after < len(stops) else len(bars)
+        accepted[row:end] = True
+        last_good = LastGood(int(bars.close[end - 1]), bars.contracts[bars.contract[end - 1]])
+        row = end
+    return Locked(accepted, broken, last_good)
+
+
+def _jumps(
+    bars: Bars, limits: HygieneThresholds, reference: Int64s | int, comparable: Bools
+) -> dict[Rule, Bools]:
+    """Which rules each bar breaks against a `reference` close, where the two are comparable."""
+    gap = np.abs(bars.close - reference)
+    flat = (bars.open == bars.high) & (bars.high == bars.low) & (bars.low == bars.close)
+    nowhere = np.zeros(len(bars), np.bool_)
+    return {
+        Rule.DISCONTINUITY: nowhere
+        if limits.discontinuity is None
+        else comparable & (gap > limits.discontinuity),
+        Rule.SMALL_RANGE_BIG_GAP: nowhere
+        if limits.small_range is None or limits.big_gap is None
+        else comparable & (bars.high - bars.low <= limits.small_range) & (gap >= limits.big_gap),
+        Rule.FLAT_DISCONTINUITY: nowhere
+        if limits.flat_discontinuity is None
+        else comparable & flat & (gap > limits.flat_discontinuity),
+    }
+
+
+def _stops_a_run(bars: Bars, limits: HygieneThresholds, static: Bools) -> Bools:
+    """Where a bar would be rejected if the bar right before it were the last good one."""
+    if not len(bars):
+        return static
+    previous = np.concatenate((bars.close[:1], bars.close[:-1]))
+    same_contract = np.concatenate(([False], bars.contract[1:] == bars.contract[:-1]))
+    return _any([static, *_jumps(bars, limits, previous, same_contract & ~static).values()])
+
+
+def _next_accepted(
+    bars: Bars,
+    limits: HygieneThresholds,
+    static: Bools,
+    last_good: LastGood | None,
+    row: int,
+    broken: dict[Rule, Bools],
+) -> int:
+    """The first bar from `row` on that stands beside `last_good`; marks what those before it broke.
+
+    Looks ahead in windows that double, so that a lock-out costs what it is long.
+    """
+    window = 1
+    while row < len(bars):
+        end = min(row + window, len(bars))
+        ahead = bars.take(slice(row, end))
+        if last_good is None or last_good.contract not in bars.contracts:
+            comparable = np.zeros(end - row, np.bool_)
+            reference = 0
+        else:
+            code = bars.contracts.index(last_good.contract)
+            comparable = (ahead.contract == code) & ~static[row:end]
+            reference = last_good.close
+        jumps = _jumps(ahead, limits, reference, comparable)
+        rejected = _any([static[row:end], *jumps.values()])
+        standing = np.flatnonzero(~rejected)
+        found = int(standing[0]) if len(standing) else end - row
+        for rule, mask in jumps.items():
+            broken[rule][row : row + found] = mask[:found]
+        row += found
+        if len(standing):
+            break
+        window *= 2
+    return row
+
+
+def _any(masks: Iterable[Bools]) -> Bools:
+    first, *others = masks
+    either = first.copy()
+    for mask in others:
+        either |= mask
+    return either
+
+
+def _prices(bars: Bars) -> tuple[Int64s, ...]:
+    return bars.open, bars.high, bars.low, bars.close

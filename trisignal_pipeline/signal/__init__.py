@@ -1,4 +1,5 @@
-"""The signal: bias of a bar series, higher timeframes, triangles, and the replay of a history.
+"""The indicator: bias of a bar series, higher timeframes, triangles, and state that can be kept.
 
-Pure: columns in, columns out. Nothing here knows where bars come from or where results go.
+Pure: numpy, numba and the standard library. The rules are defined on closed bars, every comparison
+is strict, and prices are int64 throughout, so nothing is ever rounded.
 """

@@ -1,0 +1,1 @@
+"""The assets: the journey of a bar from a raw file to a triangle, one file a station."""

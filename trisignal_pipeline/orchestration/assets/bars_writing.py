@@ -1,0 +1,140 @@
+"""What the two assets that write bars share: screen, write under an audit row, judge, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import dagster as dg
+import pandera.pandas as pa
+from pydantic import Field
+
+from trisignal_pipeline.market.bars import Bars
+from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.market.symbols import Market
+from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
+from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
+from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
+from trisignal_pipeline.schemas import Screened, bar_frame, judge, screen, verdicts
+from trisignal_pipeline.storage.audit import IngestFile
+from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
+from trisignal_pipeline.storage.bars import BarsTable, read_bars
+from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, write_range
+from trisignal_pipeline.storage.replacement import Written
+
+
+class WritingConfig(dg.Config):
+    """How bars are written."""
+
+    batch_rows: int = Field(
+        default=DEFAULT_BATCH_ROWS,
+        ge=1,
+        le=100_000,
+        description="How many bars one transaction writes. More is faster, less is gentler.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BarsWriting:
+    """One market's bars on their way into one table, in one run."""
+
+    context: dg.AssetExecutionContext
+    postgres: PostgresResource
+    progress: Progress
+    config: WritingConfig
+    connection: Connection
+    market: Market
+    table: BarsTable
+    schema: pa.DataFrameSchema
+    report: PartitionReport
+
+    def write(
+        self, dates: DateRange, delivered: Bars, *, source: str, files: Sequence[IngestFile] = ()
+    ) -> Written:
+        """Make what stands of `delivered` all that the table holds of `dates`, and report it."""
+        started = time.perf_counter()
+        symbol = str(self.market.symbol)
+        screened = screen(self.schema, delivered)
+        with self.postgres.ingest_run(
+            self.context, self.market, dates, source=source, files=files
+        ) as run:
+            write_range(
+                self.postgres.database(),
+                run,
+                self.table,
+                symbol,
+                dates,
+                screened,
+                source=source,
+                batch_rows=self.config.batch_rows,
+                on_batch=lambda bars: self.progress.advance(self.report.asset, bars),
+            )
+        written = run.written(self.connection)
+        seconds = time.perf_counter() - started
+        self.context.log.info(
+            "%s %s: %d bars delivered, %d inserted, %d updated, %d unchanged, %d removed, "
+            "%d rejected, %.1f s",
+            symbol,
+            dates,
+            len(delivered),
+            written.inserted,
+            written.updated,
+            written.unchanged,
+            written.removed,
+            len(screened.rejected),
+            seconds,
+        )
+        self._report(dates, screened, seconds)
+        return written
+
+    def _report(self, dates: DateRange, screened: Screened, seconds: float) -> None:
+        symbol = str(self.market.symbol)
+        stored = read_bars(self.connection, self.table, symbol, dates.start_ns, dates.end_ns)
+        of_stored = judge(self.schema, bar_frame(stored), dates)
+        of_rejected = verdicts(bar_frame(screened.rejected), screened.broken, dates)
+        described = complete_dates(self.connection, symbol, self.table.layer, dates)
+        minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
+        for position, day in enumerate(dates):
+            rejected = of_rejected[day]
+            broken = not of_stored[day].passed
+            verdict = (
+                of_stored[day]
+                if broken
+                else replace(rejected, rows=of_stored[day].rows + rejected.rows)
+            )
+            self.report.add(
+                symbol,
+                day,
+                verdict,
+                blocking=broken,
+                description=_in_words(verdict.failed, verdict.rows, stored=broken),
+                metadata={
+                    **_shown(described[day]),
+                    "expected_minutes": int(minutes[position]),
+                    "coverage": share(described[day].bar_count, int(minutes[position])),
+                    "seconds": round(seconds / len(dates), 4),
+                },
+            )
+
+
+def _shown(day: BarDate) -> MetadataOfOne:
+    shown: dict[str, int | str] = {"bars": day.bar_count, "rejected": day.rejected_count}
+    if day.contract is not None:
+        shown["contract"] = day.contract
+    if day.first_ns is not None and day.last_ns is not None:
+        shown["first_minute"] = iso_minute(day.first_ns)
+        shown["last_minute"] = iso_minute(day.last_ns)
+    return shown
+
+
+def _in_words(failed: int, rows: int, *, stored: bool) -> str:
+    if not rows:
+        return "no bars: the market was closed, or nothing traded"
+    if not failed:
+        return f"all {rows} bars are what they must be"
+    if stored:
+        return f"{failed} of {rows} stored bars are broken: nothing downstream reads this date"
+    return f"{failed} of {rows} delivered bars were rejected; the others stand"

@@ -1,0 +1,104 @@
+"""The clean bars: legacy bars that hold against the strict rules, stamped by the open."""
+
+# Dagster reads annotations as objects: no postponed evaluation in this file.
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.assets import legacy_bars
+from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
+from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.partition_checks import check_per_partition
+from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
+from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
+from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.schemas import clean_bar
+from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.bar_dates import complete_dates
+from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
+from trisignal_pipeline.storage.locks import symbol_lock
+from trisignal_pipeline.storage.verdicts import broken_dates
+
+NAME = "clean_bars"
+CHECK = "clean_bar_schema"
+
+
+@dg.asset(
+    name=NAME,
+    deps=[legacy_bars.NAME],
+    partitions_def=DAILY_BY_SYMBOL,
+    backfill_policy=ONE_RUN_A_RANGE,
+    group_name="bars",
+    kinds={"postgres"},
+    owners=OWNERS,
+    check_specs=[
+        check_per_partition(
+            NAME, CHECK, "Every bar is whole and no price lies below the market's floor."
+        )
+    ],
+    metadata=table(
+        CLEAN.name,
+        ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),
+        ("ts", "timestamptz", "The bar's OPEN (UTC), as a chart shows it"),
+        ("open, high, low, close", "numeric", "Exact, in points"),
+        ("volume", "bigint", "Contracts"),
+        ("contract", "text", "The contract the bar is of"),
+        ("source", "text", "What it was made from: legacy, databento_api or adopted"),
+    ),
+)
+def clean_bars(
+    context: dg.AssetExecutionContext,
+    config: WritingConfig,
+    postgres: PostgresResource,
+    progress: dg.ResourceParam[Progress],
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """1-minute bars that can be believed, stamped by the OPEN. Signals are computed from these.
+
+    The date's legacy bars are held against the strict rules; those that break one stay out and are
+    counted under its name. Materialising a date replaces it. A date without finished legacy bars,
+    or with broken ones, is passed over.
+    """
+    report = PartitionReport(NAME, CHECK)
+    database = postgres.database()
+    for scope in symbol_dates(context):
+        with (
+            symbol_lock(database, scope.symbol),
+            database.connect(NAME, autocommit=True) as connection,
+        ):
+            market = registry.market(connection, scope.symbol)
+            whole = DateRange(scope.dates[0], scope.dates[-1])
+            there = complete_dates(connection, scope.symbol, LEGACY.layer, whole)
+            broken = broken_dates(connection, scope.symbol, legacy_bars.NAME, whole)
+            minutes = expected_minutes(market.session_profile, whole.start, whole.end)
+            usable = []
+            for day in scope.dates:
+                closed = not minutes[(day - whole.start).days]
+                if day in broken:
+                    reason = f"its legacy bars are broken ({broken[day]})"
+                    report.pass_over(scope.symbol, day, reason, expected=False)
+                elif day in there:
+                    usable.append(day)
+                else:
+                    reason = "the market was closed all day" if closed else "no legacy bars"
+                    report.pass_over(scope.symbol, day, reason, expected=closed)
+            writing = BarsWriting(
+                context,
+                postgres,
+                progress,
+                config,
+                connection,
+                market,
+                CLEAN,
+                clean_bar(market.hygiene),
+                report,
+            )
+            for dates in (year for span in contiguous_ranges(usable) for year in by_year(span)):
+                progress.begin(NAME, scope.symbol, dates)
+                legacy = read_bars(connection, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
+                writing.write(dates, legacy, source="legacy")
+            report.record(connection, scope.symbol, context.run_id)
+    yield from report.events(context)

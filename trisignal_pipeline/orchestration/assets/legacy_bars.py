@@ -1,0 +1,128 @@
+"""The legacy bars: what was delivered of the lead contract, as it was delivered."""
+
+# Dagster reads annotations as objects: no postponed evaluation in this file.
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from trisignal_pipeline.market.bars import Bars, concatenate
+from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.deliveries import merge_deliveries
+from trisignal_pipeline.market.lead_contract import lead_contracts
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.assets import raw_dbn_files
+from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
+from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.assets.raw_dbn_files import judge_coverage
+from trisignal_pipeline.orchestration.partition_checks import check_per_partition
+from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
+from trisignal_pipeline.orchestration.resources import (
+    PostgresResource,
+    Progress,
+    RawFolderResource,
+)
+from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.schemas import legacy_bar
+from trisignal_pipeline.sources.dbn_file import read_bars
+from trisignal_pipeline.storage import catalogue, registry
+from trisignal_pipeline.storage.audit import IngestFile
+from trisignal_pipeline.storage.bars import LEGACY
+from trisignal_pipeline.storage.catalogue import CataloguedFile
+from trisignal_pipeline.storage.locks import symbol_lock
+
+NAME = "legacy_bars"
+CHECK = "legacy_bar_schema"
+
+
+@dg.asset(
+    name=NAME,
+    deps=[raw_dbn_files.NAME],
+    partitions_def=DAILY_BY_SYMBOL,
+    backfill_policy=ONE_RUN_A_RANGE,
+    group_name="bars",
+    kinds={"postgres", "databento"},
+    owners=OWNERS,
+    check_specs=[
+        check_per_partition(
+            NAME, CHECK, "Delivered bars are whole: prices there, a high that is the highest."
+        )
+    ],
+    metadata=table(
+        LEGACY.name,
+        ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),
+        ("ts", "timestamptz", "The bar's CLOSE (UTC): one minute after Databento's ts_event"),
+        ("ts_ms", "bigint", "The same in milliseconds since the epoch"),
+        ("open, high, low, close", "numeric", "Exact, in points"),
+        ("volume", "bigint", "Contracts"),
+        ("contract", "text", "The lead contract the bar is of, such as NQZ4"),
+        ("ingestion_run_id", "bigint", "The audit row that wrote it"),
+    ),
+)
+def legacy_bars(
+    context: dg.AssetExecutionContext,
+    config: WritingConfig,
+    postgres: PostgresResource,
+    raw_folder: RawFolderResource,
+    progress: dg.ResourceParam[Progress],
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """1-minute bars of the lead contract, stamped by the CLOSE, as they were delivered.
+
+    A file bought as NQ.FUT holds every contract month and their spreads. On each UTC date one
+    contract stands for the market: the one with the most volume on the date before (roll rule v).
+    Its bars are stored under the market's internal symbol. Only bars that are no bars are rejected:
+    a missing price, a high below the low. Materialising a date replaces it.
+    """
+    report = PartitionReport(NAME, CHECK)
+    database = postgres.database()
+    for scope in symbol_dates(context):
+        with (
+            symbol_lock(database, scope.symbol),
+            database.connect(NAME, autocommit=True) as connection,
+        ):
+            market = registry.market(connection, scope.symbol)
+            whole = DateRange(scope.dates[0], scope.dates[-1])
+            coverage = catalogue.coverage(connection, raw_folder.path(), market, whole)
+            known = catalogue.traded(connection, raw_folder.path(), market)
+            leads = lead_contracts(known, market.roll_rule, market.rank)
+            minutes = expected_minutes(market.session_profile, whole.start, whole.end)
+            covered = []
+            for day in scope.dates:
+                if coverage.files(day):
+                    covered.append(day)
+                    continue
+                closed = not minutes[(day - whole.start).days]
+                _, reason = judge_coverage(coverage, day, closed=closed)
+                report.pass_over(scope.symbol, day, reason, expected=closed)
+            writing = BarsWriting(
+                context,
+                postgres,
+                progress,
+                config,
+                connection,
+                market,
+                LEGACY,
+                legacy_bar(market.hygiene),
+                report,
+            )
+            for dates in (year for span in contiguous_ranges(covered) for year in by_year(span)):
+                files = [f for f in coverage.verified if f.promised and f.promised.overlaps(dates)]
+                progress.begin(NAME, scope.symbol, dates)
+                writing.write(
+                    dates,
+                    lead_bars(files, leads, dates),
+                    source="dbn_files",
+                    files=[IngestFile(file.path.name, file.sha256) for file in files],
+                )
+            report.record(connection, scope.symbol, context.run_id)
+    yield from report.events(context)
+
+
+def lead_bars(files: Sequence[CataloguedFile], leads: Mapping[date, str], dates: DateRange) -> Bars:
+    """The lead contract's bars of `dates`, in order of time; later files come later."""
+    wanted = {day: leads[day] for day in dates if day in leads}
+    return merge_deliveries(
+        [concatenate(read_bars(file, wanted, dates.start_ns, dates.end_ns)) for file in files]
+    )

@@ -1,0 +1,106 @@
+"""The raw files: which of them can be believed, and which dates of a market they cover."""
+
+# Dagster reads annotations as objects: no postponed evaluation in this file.
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.partition_checks import check_per_partition
+from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
+from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
+from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.schemas import Verdict
+from trisignal_pipeline.storage import catalogue, registry
+from trisignal_pipeline.storage.catalogue import Coverage
+
+NAME = "raw_dbn_files"
+CHECK = "covered_by_verified_files"
+
+
+@dg.asset(
+    name=NAME,
+    partitions_def=DAILY_BY_SYMBOL,
+    backfill_policy=ONE_RUN_A_RANGE,
+    group_name="raw",
+    kinds={"databento", "file"},
+    owners=OWNERS,
+    check_specs=[
+        check_per_partition(
+            NAME, CHECK, "A verified file covers the date, or the market was closed all day."
+        )
+    ],
+    metadata=table(
+        "raw_files",
+        ("path", "text", "Where the file lies"),
+        ("sha256", "text", "Of its bytes; a file is read again only if it changed"),
+        ("verdict", "text", "verified, or refused with its reason"),
+        ("dataset", "text", "Databento's dataset, such as GLBX.MDP3"),
+        ("stype_in", "text", "The symbology it was bought with: parent, raw_symbol, continuous"),
+        ("start_ts", "timestamptz", "From when on it holds bars (UTC)"),
+        ("end_ts", "timestamptz", "Until when it holds bars (UTC, excluded)"),
+        ("record_count", "bigint", "Records of all instruments, spreads included"),
+    ),
+)
+def raw_dbn_files(
+    context: dg.AssetExecutionContext, postgres: PostgresResource, raw_folder: RawFolderResource
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """Databento's DBN files of 1-minute bars, as they lie in the raw folder.
+
+    Each file is read once, verified from its first byte to its last, and entered in the catalogue:
+    what it holds, of which contracts, on which dates. A file that is cut, damaged or of another
+    kind is refused with its reason and never used. Materialising a date looks for new and changed
+    files, and says which ones cover the date.
+    """
+    report = PartitionReport(NAME, CHECK)
+    database = postgres.database()
+    found = catalogue.refresh(database, raw_folder.path())
+    context.log.info("%d files in the raw folder, %d read now", found.files, found.read)
+    for refused in found.refused:
+        context.log.warning("refused: %s: %s", refused.path.name, refused.reason)
+    for scope in symbol_dates(context):
+        with database.connect(NAME) as connection:
+            market = registry.market(connection, scope.symbol)
+            dates = DateRange(scope.dates[0], scope.dates[-1])
+            coverage = catalogue.coverage(connection, raw_folder.path(), market, dates)
+            minutes = expected_minutes(market.session_profile, dates.start, dates.end)
+            for day in scope.dates:
+                closed = not minutes[(day - dates.start).days]
+                verdict, description = judge_coverage(coverage, day, closed=closed)
+                files = coverage.files(day)
+                report.add(
+                    scope.symbol,
+                    day,
+                    verdict,
+                    blocking=bool(coverage.refusals(day)),
+                    description=description,
+                    metadata={
+                        "files": len(files),
+                        "file_names": ", ".join(file.path.name for file in files),
+                        "market_closed": closed,
+                    },
+                )
+            report.record(connection, scope.symbol, context.run_id)
+    yield from report.events(context)
+
+
+def judge_coverage(coverage: Coverage, day: date, *, closed: bool) -> tuple[Verdict, str]:
+    """Whether files can tell what the market did on `day`, and the answer in a sentence."""
+    files, refused = coverage.files(day), coverage.refusals(day)
+    if files:
+        return Verdict(len(files), 0), f"{len(files)} verified files cover the date"
+    if closed:
+        return Verdict(0, 0), "the market was closed all day"
+    if refused:
+        cases = tuple(
+            {"file": file.path.name, "reason": file.reason or ""} for file in refused[:20]
+        )
+        first = refused[0]
+        reason = f"no verified file covers the date; {first.path.name} was refused: {first.reason}"
+        return Verdict(len(refused), len(refused), {"REFUSED": len(refused)}, cases), reason
+    return Verdict(0, 0, {"NOT_COVERED": 1}), "no file of the raw folder covers the date"

@@ -1,0 +1,39 @@
+"""Everything Dagster loads: assets with their checks, resources, and what keeps them in step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from trisignal_pipeline.orchestration.assets.clean_bars import clean_bars
+from trisignal_pipeline.orchestration.assets.legacy_bars import legacy_bars
+from trisignal_pipeline.orchestration.assets.raw_dbn_files import raw_dbn_files
+from trisignal_pipeline.orchestration.assets.signals import signals
+from trisignal_pipeline.orchestration.io_manager import NothingStored
+from trisignal_pipeline.orchestration.registry_sensor import symbols_follow_the_registry
+from trisignal_pipeline.orchestration.resources import (
+    NobodyWatches,
+    PostgresResource,
+    RawFolderResource,
+)
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions, with `resource_overrides` in place of the resources of the same names."""
+    return dg.Definitions(
+        assets=[raw_dbn_files, legacy_bars, clean_bars, signals],
+        sensors=[symbols_follow_the_registry],
+        resources={
+            "postgres": PostgresResource(),
+            "raw_folder": RawFolderResource(),
+            "progress": NobodyWatches(),
+            "io_manager": NothingStored(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

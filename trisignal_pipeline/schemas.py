@@ -1,0 +1,300 @@
+"""What a legacy bar, a clean bar, a bias row and a triangle must be: the one statement of it.
+
+The same schemas decide which delivered rows are rejected and under which name, what a stored
+partition is judged by, and what the documents say. The arithmetic of a rule lives in
+`market.hygiene`; its name, its wording and where it applies live here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrorReason, SchemaErrors
+
+from trisignal_pipeline.market import hygiene
+from trisignal_pipeline.market.bars import PRICE_UNIT, Bars, Bools, Int64s
+from trisignal_pipeline.market.dates import (
+    NS_PER_DAY,
+    NS_PER_MINUTE,
+    DateRange,
+    day_number,
+    iso_minute,
+)
+from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule
+from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES
+
+_PRICES = ("open", "high", "low", "close")
+BIAS_COLUMNS = ("bias_1m", "bias_5m", "bias_15m", "bias_1h", "bias_4h", "bias_1d")
+TRIANGLE_BIAS_COLUMNS = ("bias_1m", "bias_m5", "bias_m15", "bias_h1", "bias_h4", "bias_d1")
+
+MOST_FAILURE_CASES = 20
+"""How many failing rows a verdict quotes. The counts are always whole."""
+
+
+_STRUCTURAL = {
+    SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME,
+    SchemaErrorReason.COLUMN_NOT_IN_SCHEMA,
+    SchemaErrorReason.WRONG_DATATYPE,
+    SchemaErrorReason.SERIES_CONTAINS_NULLS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a schema found in a frame: how many rows fail, by which check, and a few of them."""
+
+    rows: int
+    failed: int
+    by_check: dict[str, int] = field(default_factory=dict)
+    cases: tuple[dict[str, str], ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row is what the schema says."""
+        return not self.by_check
+
+
+def _minute() -> pa.Check:
+    return pa.Check(
+        lambda ts: ts % NS_PER_MINUTE == 0,
+        name="UNALIGNED_MINUTE",
+        error="a bar opens on a whole minute",
+    )
+
+
+def _bar_columns() -> dict[str, pa.Column]:
+    return {
+        "ts": pa.Column("int64", _minute()),
+        **{name: pa.Column("int64") for name in _PRICES},
+        "volume": pa.Column(
+            "int64",
+            pa.Check.ge(0, name="NEGATIVE_VOLUME", error="a volume below zero"),
+        ),
+        "contract": pa.Column(),
+    }
+
+
+def _rule(rule: Rule, wording: str, broken: Callable[[Bars], Bools]) -> pa.Check:
+    return pa.Check(
+        lambda frame: pd.Series(~broken(_bars_of(frame)), index=frame.index),
+        name=rule.value,
+        error=wording,
+    )
+
+
+def legacy_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
+    """A bar as delivered: whole, but not yet believed."""
+    return pa.DataFrameSchema(
+        columns=_bar_columns(),
+        checks=[
+            _rule(Rule.UNDEFINED_PRICE, "a price is missing", hygiene.undefined_price),
+            _rule(
+                Rule.OHLC_INTEGRITY,
+                "high < max(open, close), or low > min(open, close), or high < low",
+                hygiene.broken_ohlc,
+            ),
+            _rule(
+                Rule.NEGATIVE_PRICE,
+                "a price below zero in a market that can't have one",
+                lambda bars: hygiene.below(
+                    bars, None if limits.price_floor is None or limits.price_floor < 0 else 0
+                ),
+            ),
+        ],
+        unique=["ts"],
+        strict=True,
+        name="legacy bar",
+    )
+
+
+def clean_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
+    """A bar that can be believed: a legacy bar, and no price below the market's floor."""
+    floor = limits.price_floor
+    shown = "no floor set" if floor is None else f"below {floor / PRICE_UNIT:g}"
+    legacy = legacy_bar(limits)
+    return pa.DataFrameSchema(
+        columns=legacy.columns,
+        checks=[
+            *legacy.checks,
+            _rule(
+                Rule.PRICE_FLOOR,
+                f"a price is lower than the market's floor ({shown})",
+                lambda bars: hygiene.below(bars, floor),
+            ),
+        ],
+        unique=["ts"],
+        strict=True,
+        name="clean bar",
+    )
+
+
+BIAS_ROW = pa.DataFrameSchema(
+    columns={
+        "ts": pa.Column("int64", _minute()),
+        **{name: pa.Column(checks=pa.Check.isin(BIAS_NAMES)) for name in BIAS_COLUMNS},
+    },
+    unique=["ts"],
+    strict=True,
+    name="bias row",
+)
+
+TRIANGLE_EVENT = pa.DataFrameSchema(
+    columns={
+        "ts": pa.Column("int64", _minute()),
+        "direction": pa.Column(checks=pa.Check.isin(DIRECTION_NAMES[1:])),
+        **{name: pa.Column(checks=pa.Check.isin(BIAS_NAMES)) for name in TRIANGLE_BIAS_COLUMNS},
+        **{
+            name: pa.Column("bool")
+            for name in ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
+        },
+    },
+    checks=[
+        pa.Check(
+            lambda frame: (
+                frame["bias_1m"] == frame["direction"].map({"BULL": "Bullish", "BEAR": "Bearish"})
+            ),
+            name="DIRECTION_IS_THE_BIAS",
+            error="a BULL triangle needs a Bullish 1-minute bias, a BEAR one a Bearish",
+        ),
+        pa.Check(
+            lambda frame: frame["engulfing"] | ~frame["sweep_engulfing"],
+            name="SWEEP_IS_ENGULFING",
+            error="a sweep engulfing bar is an engulfing bar",
+        ),
+    ],
+    unique=["ts", "direction"],
+    strict=True,
+    name="triangle",
+)
+
+
+def bar_frame(bars: Bars) -> pd.DataFrame:
+    """`bars` as a frame the bar schemas judge: ts in ns (OPEN), prices in 1e-9, contract names."""
+    return pd.DataFrame(
+        {
+            "ts": bars.ts,
+            **{name: getattr(bars, name) for name in _PRICES},
+            "volume": bars.volume,
+            "contract": pd.Categorical.from_codes(
+                bars.contract, dtype=pd.CategoricalDtype(list(bars.contracts))
+            ),
+        }
+    )
+
+
+def broken_rows(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[str, Bools]:
+    """For every check of `schema` by name: which rows of `frame` break it."""
+    broken: dict[str, Bools] = {}
+    for column in schema.columns.values():
+        for check in column.checks:
+            _note(broken, check, frame[column.name])
+    for check in schema.checks:
+        _note(broken, check, frame)
+    if schema.unique:
+        broken["UNIQUE"] = frame.duplicated(schema.unique, keep=False).to_numpy()
+    return broken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screened:
+    """Delivered bars told apart: those that stand, and those that break a rule.
+
+    `broken` has a mask over `rejected` for each rule; a bar may break several.
+    """
+
+    accepted: Bars
+    rejected: Bars
+    broken: dict[str, Bools]
+
+
+def screen(schema: pa.DataFrameSchema, bars: Bars) -> Screened:
+    """Tell the bars that break a check of `schema` from those that stand.
+
+    `bars` are in order of time, ties in order of delivery: of several for one minute the last one
+    stands and the others are rejected as DUPLICATE_MINUTE.
+    """
+    superseded = hygiene.superseded_minutes(bars.ts)
+    masks = {Rule.DUPLICATE_MINUTE.value: superseded, **broken_rows(schema, bar_frame(bars))}
+    masks.pop("UNIQUE", None)
+    rejected = np.logical_or.reduce(list(masks.values()))
+    return Screened(
+        bars.take(~rejected),
+        bars.take(rejected),
+        {name: mask[rejected] for name, mask in masks.items() if mask.any()},
+    )
+
+
+def judge(schema: pa.DataFrameSchema, frame: pd.DataFrame, dates: DateRange) -> dict[date, Verdict]:
+    """Hold a frame against `schema` at once, and say what was found on each date.
+
+    A column that is missing, superfluous, of another type or has gaps fails every row; anything
+    else fails the rows it is true of.
+    """
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        broken = {
+            f"{error.reason_code.name}: {error.schema.name}": np.ones(len(frame), np.bool_)
+            for error in errors.schema_errors
+            if error.reason_code in _STRUCTURAL
+        } or broken_rows(schema, frame)
+    else:
+        broken = {}
+    return verdicts(frame, broken, dates)
+
+
+def verdicts(
+    frame: pd.DataFrame, broken: Mapping[str, Bools], dates: DateRange
+) -> dict[date, Verdict]:
+    """What `broken`, a mask over the rows of `frame` for each check, says of each date."""
+    day = frame["ts"].to_numpy() // NS_PER_DAY - day_number(dates.start)
+    failed = np.zeros(len(frame), np.bool_)
+    for mask in broken.values():
+        failed |= mask
+    row_counts = np.bincount(day, minlength=len(dates)).tolist()
+    found = {}
+    for number, date_ in enumerate(dates):
+        rows = np.flatnonzero(failed & (day == number)) if failed.any() else np.empty(0, np.int64)
+        found[date_] = Verdict(
+            row_counts[number],
+            len(rows),
+            {name: int(mask[rows].sum()) for name, mask in broken.items() if mask[rows].any()},
+            tuple(_cases(frame, broken, rows[:MOST_FAILURE_CASES])),
+        )
+    return found
+
+
+def _note(broken: dict[str, Bools], check: pa.Check, judged: pd.Series | pd.DataFrame) -> None:
+    passed = check(judged).check_output
+    broken[str(check.name)] = ~np.asarray(passed, np.bool_)
+
+
+def _cases(
+    frame: pd.DataFrame, broken: Mapping[str, Bools], rows: Int64s
+) -> Iterator[dict[str, str]]:
+    for row in rows.tolist():
+        shown = {name: _shown(name, frame[name].iloc[row]) for name in frame.columns}
+        shown["broken"] = ", ".join(name for name, mask in broken.items() if mask[row])
+        yield shown
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "ts":
+        return iso_minute(int(value))  # type: ignore[call-overload]  # ts is a column of int64
+    if name in _PRICES and isinstance(value, (int, np.integer)):
+        return f"{int(value) / PRICE_UNIT:.9g}"
+    return str(value)
+
+
+def _bars_of(frame: pd.DataFrame) -> Bars:
+    contract = frame["contract"].cat
+    return Bars(
+        **{name: frame[name].to_numpy() for name in ("ts", *_PRICES, "volume")},
+        contract=contract.codes.to_numpy().astype(np.int32),
+        contracts=tuple(contract.categories),
+    )

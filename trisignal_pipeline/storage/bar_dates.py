@@ -1,0 +1,141 @@
+"""Which dates of which bars are there.
+
+A date counts only when its materialisation completed. One that was being changed when its process
+died is `writing`: what the table holds of it is neither the old nor the new, so nothing reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from trisignal_pipeline.market.bars import Bars
+from trisignal_pipeline.market.dates import DateRange, day_number, utc
+from trisignal_pipeline.storage.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class BarDate:
+    """One date of one layer as it was completed. Minutes are nanoseconds (UTC), bars' OPEN."""
+
+    date: date
+    bar_count: int
+    rejected_count: int
+    contract: str | None
+    first_ns: int | None
+    last_ns: int | None
+    fingerprint: int
+
+
+def describe_dates(layer: str, dates: DateRange, bars: Bars, rejected: Bars) -> list[BarDate]:
+    """What there is of each date of `dates`, given all its bars in order of time."""
+    numbers = np.arange(day_number(dates.start), day_number(dates.end) + 2)
+    bounds = np.searchsorted(bars.day_numbers(), numbers)
+    rejects = np.searchsorted(np.sort(rejected.day_numbers()), numbers)
+    described = []
+    for position, day in enumerate(dates):
+        of_day = bars.take(slice(int(bounds[position]), int(bounds[position + 1])))
+        described.append(
+            BarDate(
+                day,
+                len(of_day),
+                int(rejects[position + 1] - rejects[position]),
+                ", ".join(of_day.contract_names()) or None,
+                int(of_day.ts[0]) if len(of_day) else None,
+                int(of_day.ts[-1]) if len(of_day) else None,
+                fingerprint(layer, of_day),
+            )
+        )
+    return described
+
+
+def fingerprint(layer: str, bars: Bars) -> int:
+    """64 bits (signed) that stand for what the signal can see of one date's bars.
+
+    Volume is left out: no rule of the signal reads it, so a corrected volume puts nothing in
+    doubt. The layer is in it, since legacy bars pass other rules on their way to the signal. No
+    bars give 0, so that a closed day changes nothing.
+    """
+    if not len(bars):
+        return 0
+    digest = hashlib.blake2b(layer.encode(), digest_size=8)
+    for column in (bars.ts, bars.open, bars.high, bars.low, bars.close):
+        digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+    changes = np.concatenate(([0], np.flatnonzero(np.diff(bars.contract)) + 1))
+    for row in changes.tolist():
+        digest.update(f"{row}:{bars.contracts[bars.contract[row]]};".encode())
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def mark_writing(connection: Connection, symbol: str, layer: str, days: Sequence[date]) -> None:
+    """Say that `days` are being changed, in the transaction that changes them first."""
+    connection.execute(
+        """
+        INSERT INTO bar_dates (symbol, date, layer, state, bar_count, rejected_count)
+        SELECT %s, day, %s, 'writing', 0, 0 FROM unnest(%s::date[]) AS day
+        ON CONFLICT (symbol, date, layer) DO UPDATE SET state = 'writing', completed_at = NULL
+        """,
+        (symbol, layer, list(days)),
+    )
+
+
+def mark_complete(
+    connection: Connection, symbol: str, layer: str, dates: Sequence[BarDate], run_id: int
+) -> None:
+    """Say that `dates` are there. A date that was complete and is the same keeps its times."""
+    connection.execute(
+        """
+        INSERT INTO bar_dates AS known (symbol, date, layer, state, bar_count, rejected_count,
+            contract, first_ts, last_ts, fingerprint, ingestion_run_id, completed_at)
+        SELECT %s, d.date, %s, 'complete', d.bars, d.rejected, d.contract, d.first, d.last,
+               d.fingerprint, %s, now()
+        FROM unnest(%s::date[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
+                    %s::timestamptz[], %s::bigint[])
+             AS d (date, bars, rejected, contract, first, last, fingerprint)
+        ON CONFLICT (symbol, date, layer) DO UPDATE SET
+            state = 'complete', bar_count = excluded.bar_count,
+            rejected_count = excluded.rejected_count, contract = excluded.contract,
+            first_ts = excluded.first_ts, last_ts = excluded.last_ts,
+            fingerprint = excluded.fingerprint, ingestion_run_id = excluded.ingestion_run_id,
+            completed_at = excluded.completed_at
+        WHERE (known.state, known.bar_count, known.rejected_count, known.contract, known.first_ts,
+               known.last_ts, known.fingerprint)
+              IS DISTINCT FROM
+              ('complete', excluded.bar_count, excluded.rejected_count, excluded.contract,
+               excluded.first_ts, excluded.last_ts, excluded.fingerprint)
+        """,
+        (
+            symbol,
+            layer,
+            run_id,
+            [d.date for d in dates],
+            [d.bar_count for d in dates],
+            [d.rejected_count for d in dates],
+            [d.contract for d in dates],
+            [None if d.first_ns is None else utc(d.first_ns) for d in dates],
+            [None if d.last_ns is None else utc(d.last_ns) for d in dates],
+            [d.fingerprint for d in dates],
+        ),
+    )
+
+
+def complete_dates(
+    connection: Connection, symbol: str, layer: str, dates: DateRange
+) -> dict[date, BarDate]:
+    """The dates of `dates` that are there."""
+    found = connection.execute(
+        """
+        SELECT date, bar_count, rejected_count, contract,
+               (extract(epoch FROM first_ts) * 1000000000)::bigint,
+               (extract(epoch FROM last_ts) * 1000000000)::bigint, fingerprint
+        FROM bar_dates
+        WHERE symbol = %s AND layer = %s AND date BETWEEN %s AND %s AND state = 'complete'
+        ORDER BY date
+        """,
+        (symbol, layer, dates.start, dates.end),
+    )
+    return {row[0]: BarDate(*row) for row in found}

@@ -1,0 +1,64 @@
+"""Advisory locks: who works on what. The server drops them when the holder dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from trisignal_pipeline.errors import SymbolBusyError
+from trisignal_pipeline.storage.connection import Connection, Database, scalar
+
+# The first of the two keys of an advisory lock says what the second one is.
+_SYMBOL = 0x7516_0001
+_INGEST_RUN = 0x7516_0002
+_CATALOGUE = 0x7516_0003
+
+DEFAULT_PATIENCE_SECONDS = 600
+
+
+@contextmanager
+def symbol_lock(
+    database: Database, symbol: str, patience_seconds: float = DEFAULT_PATIENCE_SECONDS
+) -> Iterator[None]:
+    """Hold `symbol` so that no other run changes its bars or signals meanwhile.
+
+    Raises:
+        SymbolBusyError: another run still held it after `patience_seconds`.
+    """
+    with database.connect("symbol lock", autocommit=True) as connection:
+        key = scalar(connection, "SELECT hashtext(%s)", symbol)
+        try:
+            _wait_for(connection, _SYMBOL, key, patience_seconds)
+        except psycopg.errors.LockNotAvailable:
+            raise SymbolBusyError(
+                f"{symbol}: another run is working on this symbol and did not finish within "
+                f"{patience_seconds:g} s; run the same again once it has"
+            ) from None
+        yield
+
+
+@contextmanager
+def catalogue_lock(database: Database) -> Iterator[None]:
+    """Hold the catalogue of raw files, so that two runs don't read the same new file twice."""
+    with database.connect("catalogue lock", autocommit=True) as connection:
+        _wait_for(connection, _CATALOGUE, 0, 0)
+        yield
+
+
+def hold_ingest_run(connection: Connection, run_id: int) -> bool:
+    """Try to take the lock that a live ingestion run holds; False if the run is alive."""
+    return bool(scalar(connection, "SELECT pg_try_advisory_lock(%s, %s)", _INGEST_RUN, run_id))
+
+
+def release_ingest_run(connection: Connection, run_id: int) -> None:
+    """Give back what `hold_ingest_run` took."""
+    connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_INGEST_RUN, run_id))
+
+
+def _wait_for(connection: Connection, kind: int, key: int, patience_seconds: float) -> None:
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false)", (f"{int(patience_seconds * 1000)}ms",)
+    )
+    connection.execute("SELECT pg_advisory_lock(%s, %s)", (kind, key))

@@ -1,0 +1,234 @@
+"""One run over a range of dates: what is recorded of each partition, and what of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from trisignal_pipeline.errors import (
+    RangeError,
+    RefusedFileError,
+    UnknownSymbolError,
+    WrongRunError,
+)
+from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.orchestration.partitions import BAR_DATES, partition_key, sync_symbols
+from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
+from trisignal_pipeline_tests.orchestration.toy_assets import CHECK, FAILING_VARIABLE, KEYS, defs
+
+NQ, ES = "GLBX.MDP3:NQ", "GLBX.MDP3:ES"
+DATES = DateRange(date(2024, 1, 30), date(2024, 2, 3))
+
+
+@pytest.fixture
+def instance_with_symbols(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    sync_symbols(instance, [NQ, ES])
+    return instance
+
+
+def _run(
+    instance: dg.DagsterInstance,
+    selection: Sequence[dg.AssetKey] = KEYS,
+    dates: DateRange = DATES,
+    symbol: str = NQ,
+    raise_on_error: bool = True,
+) -> RangeRun:
+    return materialize_range(
+        defs, instance, selection, symbol, dates, raise_on_error=raise_on_error
+    )
+
+
+def _materializations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey
+) -> dict[str | None, dg.AssetMaterialization]:
+    records = instance.fetch_materializations(asset, limit=100).records
+    found = [record.asset_materialization for record in records]
+    return {one.partition: one for one in found if one is not None}
+
+
+def test_a_range_is_one_run_that_records_every_asset_and_date(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    run = _run(instance_with_symbols)
+
+    assert run == RangeRun(run.run_id, success=True, failures=())
+    assert [found.run_id for found in instance_with_symbols.get_runs()] == [run.run_id]
+    for asset in KEYS:
+        materializations = _materializations(instance_with_symbols, asset)
+        assert set(materializations) == {partition_key(NQ, day) for day in DATES}
+
+
+def test_each_partition_has_metadata_of_its_own(instance_with_symbols: dg.DagsterInstance) -> None:
+    _run(instance_with_symbols, KEYS[:1])
+
+    for key, materialization in _materializations(instance_with_symbols, KEYS[0]).items():
+        assert materialization.metadata["of"].value == key
+
+
+def test_each_partition_has_a_verdict_of_its_own(instance_with_symbols: dg.DagsterInstance) -> None:
+    _run(instance_with_symbols, KEYS[:1])
+
+    records = instance_with_symbols.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(KEYS[0], CHECK), limit=100
+    )
+    by_partition = {record.partition: record for record in records}
+    assert set(by_partition) == {partition_key(NQ, day) for day in DATES}
+    assert len(records) == len(DATES)
+    failed = AssetCheckExecutionRecordStatus.FAILED
+    assert [key for key, record in by_partition.items() if record.status == failed] == [
+        partition_key(NQ, date(2024, 2, 2))
+    ]
+    for key, record in by_partition.items():
+        assert record.evaluation is not None
+        assert record.evaluation.metadata["of"].value == key
+
+
+def test_a_verdict_that_never_came_shows_as_failed_not_as_passed(
+    instance_with_symbols: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAILING_VARIABLE, KEYS[0].to_user_string())
+    run = _run(instance_with_symbols, KEYS[:1], raise_on_error=False)
+
+    records = instance_with_symbols.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(KEYS[0], CHECK), limit=100
+    )
+    assert {record.run_id for record in records} == {run.run_id}
+    assert {record.status for record in records} == {AssetCheckExecutionRecordStatus.PLANNED}
+    assert {record.partition for record in records} == {partition_key(NQ, day) for day in DATES}
+
+
+def test_partitions_of_a_failed_run_show_as_failed(
+    instance_with_symbols: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAILING_VARIABLE, KEYS[0].to_user_string())
+    run = _run(instance_with_symbols, raise_on_error=False)
+
+    storage = instance_with_symbols.event_log_storage
+    attempted = (
+        storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+            KEYS[0]
+        )
+    )
+    assert set(attempted) == {partition_key(NQ, day) for day in DATES}
+    assert {run_id for run_id, _event in attempted.values()} == {run.run_id}
+
+
+def test_a_failed_step_is_named_with_its_own_error(
+    instance_with_symbols: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAILING_VARIABLE, "toy_2")
+
+    run = _run(instance_with_symbols, raise_on_error=False)
+
+    assert not run.success
+    first = partition_key(NQ, DATES.start)
+    message = f"trisignal_pipeline.errors.RefusedFileError: {first}: cut short"
+    assert run.failures == (StepFailure("toy_2", "RefusedFileError", message),)
+    assert _materializations(instance_with_symbols, KEYS[1])
+    assert not _materializations(instance_with_symbols, KEYS[2])
+    assert not _materializations(instance_with_symbols, KEYS[3])
+
+
+def test_a_failed_step_raises_what_the_asset_raised(
+    instance_with_symbols: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAILING_VARIABLE, "toy_0")
+
+    with pytest.raises(RefusedFileError, match="cut short"):
+        _run(instance_with_symbols)
+    assert [run.status for run in instance_with_symbols.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+def test_the_selection_alone_is_materialised(instance_with_symbols: dg.DagsterInstance) -> None:
+    _run(instance_with_symbols, [KEYS[1], KEYS[3]])
+
+    assert [bool(_materializations(instance_with_symbols, key)) for key in KEYS] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_symbol_without_partitions_is_refused(instance_with_symbols: dg.DagsterInstance) -> None:
+    with pytest.raises(UnknownSymbolError, match="symbols add GLBX.MDP3:YM"):
+        _run(instance_with_symbols, symbol="GLBX.MDP3:YM")
+    assert not instance_with_symbols.get_runs()
+
+
+@pytest.mark.parametrize("days_after_the_last", [1, 2])
+def test_a_date_that_is_not_over_is_refused(
+    instance_with_symbols: dg.DagsterInstance, days_after_the_last: int
+) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert BAR_DATES.get_last_partition_key() == str(yesterday)
+    late = yesterday + timedelta(days=days_after_the_last)
+    with pytest.raises(RangeError, match=str(yesterday)):
+        _run(instance_with_symbols, dates=DateRange(yesterday, late))
+
+
+def test_a_date_before_the_first_is_refused(instance_with_symbols: dg.DagsterInstance) -> None:
+    with pytest.raises(RangeError, match="TRISIGNAL_FIRST_DATE"):
+        _run(instance_with_symbols, dates=DateRange(date(2009, 1, 1), date(2024, 1, 1)))
+
+
+def _launch(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=instance, asset_selection=KEYS[:1], tags=tags)
+
+
+def test_the_backfill_of_a_job_is_refused(instance_with_symbols: dg.DagsterInstance) -> None:
+    tags = {
+        "dagster/asset_partition_range_start": f"2024-01-01|{NQ}",
+        "dagster/asset_partition_range_end": f"2024-01-20|{NQ}",
+        "dagster/partition/symbol": NQ,
+        "dagster/partition/date": "2024-01-20",
+    }
+    with pytest.raises(WrongRunError, match="trisignal backfill"):
+        _launch(instance_with_symbols, tags)
+    assert not _materializations(instance_with_symbols, KEYS[0])
+
+
+def test_symbols_in_reverse_order_are_refused(instance_with_symbols: dg.DagsterInstance) -> None:
+    assert instance_with_symbols.get_dynamic_partitions("symbol") == [ES, NQ]
+    tags = {
+        "dagster/asset_partition_range_start": f"2024-01-01|{NQ}",
+        "dagster/asset_partition_range_end": f"2024-01-02|{ES}",
+    }
+    with pytest.raises(WrongRunError, match="reverse order"):
+        _launch(instance_with_symbols, tags)
+
+
+def test_a_run_without_partitions_is_refused(instance_with_symbols: dg.DagsterInstance) -> None:
+    with pytest.raises(WrongRunError, match="neither dates nor a symbol"):
+        _launch(instance_with_symbols, {})
+
+
+def test_one_partition_from_the_asset_page_is_right(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    key = partition_key(NQ, date(2024, 1, 30))
+
+    job.execute_in_process(
+        instance=instance_with_symbols, asset_selection=KEYS[:1], partition_key=key
+    )
+
+    assert set(_materializations(instance_with_symbols, KEYS[0])) == {key}
+
+
+def test_several_symbols_in_one_run_are_each_recorded(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    tags = {
+        "dagster/asset_partition_range_start": f"2024-01-01|{ES}",
+        "dagster/asset_partition_range_end": f"2024-01-02|{NQ}",
+    }
+    _launch(instance_with_symbols, tags)
+    wanted = {partition_key(s, date(2024, 1, d)) for s in (ES, NQ) for d in (1, 2)}
+    assert set(_materializations(instance_with_symbols, KEYS[0])) == wanted
