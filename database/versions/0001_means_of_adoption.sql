@@ -38,7 +38,7 @@ BEGIN
     EXECUTE format('SELECT count(*) AS rows FROM %s WHERE num_nulls(%s) > 0', relation, columns)
         INTO found;
     IF found.rows > 0 THEN
-        RAISE EXCEPTION '% holds % rows without (%)', relation, found.rows, columns
+        RAISE EXCEPTION '% has rows without (%): % of them', relation, columns, found.rows
             USING HINT = 'complete or delete them';
     END IF;
     IF pg_temp.is_key(relation, key) THEN

@@ -58,6 +58,7 @@ DECLARE
     seen record;
     gone text[] := '{}';
     statement text;
+    bound text;
 BEGIN
     FOR seen IN
         WITH RECURSIVE dependent (id, depth) AS (
@@ -96,7 +97,13 @@ BEGIN
         gone := format('DROP %s %s', seen.kind, seen.name) || gone;
     END LOOP;
     FOREACH statement IN ARRAY gone LOOP
-        EXECUTE statement;
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            GET STACKED DIAGNOSTICS bound = PG_EXCEPTION_DETAIL;
+            RAISE EXCEPTION 'a view can''t be set aside: %', bound
+                USING HINT = 'drop what depends on it, migrate, and make it again';
+        END;
     END LOOP;
 END $$;
 

@@ -89,6 +89,7 @@ class ConnectionPool:
             pool_recycle=recycle_seconds,
             # A server that was restarted meanwhile must not cost a run.
             pool_pre_ping=True,
+            pool_use_lifo=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "application_name": "trisignal dagster",

@@ -21,8 +21,9 @@ class NothingStored(dg.IOManager):
             WrongRunError: the asset handed over a value, which would be lost.
         """
         if obj is not None:
+            name = context.asset_key.to_user_string() if context.has_asset_key else context.name
             raise WrongRunError(
-                f"{context.get_identifier()[-1]}: the asset returned a value; write it to a table "
+                f"{name}: the asset returned a value; write it to a table "
                 "and yield an Output of None"
             )
 

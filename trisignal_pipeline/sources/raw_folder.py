@@ -17,6 +17,9 @@ from trisignal_pipeline.errors import ConfigurationError
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart")
 
+# A link that is broken or leads to itself, and a file that went away since it was listed.
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -85,12 +88,14 @@ def _looks_like_dbn(name: str) -> bool:
 
 
 def _is_file_inside(path: Path, root: Path) -> bool:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-    except (FileNotFoundError, NotADirectoryError):  # a broken link, or gone since it was listed
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
         return False
-    return not path.is_symlink() or path.resolve().is_relative_to(root)
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            return False
+        raise
 
 
 def _raise(error: OSError) -> None:

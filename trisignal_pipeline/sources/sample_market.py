@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -34,6 +35,7 @@ from trisignal_pipeline.market.sessions import Sessions, sessions
 from trisignal_pipeline.sources.records import OHLCV_1M_KIND, RECORD, Records
 
 Float64s = npt.NDArray[np.float64]
+_Quarter = TypeVar("_Quarter", int, Int64s)
 
 PROFILE = "cme_equity"
 _CHICAGO = ZoneInfo("America/Chicago")
@@ -57,6 +59,8 @@ _FAR_SHARES = (0.0003, 0.00002)
 class SampleRoot:
     """What is particular to one root. Prices and ticks in int64 units of 1e-9.
 
+    number         what its instrument ids start with
+    tick, spread_tick   the step of an outright's price and of a spread's
     level, floor   where the index starts, and below which it never falls, in ticks
     swing          how far the index moves in a minute of the busiest hour, in ticks
     carry          what a contract costs more than the one a quarter nearer, in ticks
@@ -212,7 +216,7 @@ def _records(
         basis = root.carry * left // _MINUTES_PER_QUARTER
         part = _bars(opens[traded] + basis, index[traded] + basis, volume, rng)
         _price(part, root.tick)
-        part["instrument_id"] = _instrument_ids(root, minutes.front[traded] + months_out)
+        part["instrument_id"] = _instrument_id(root, minutes.front[traded] + months_out)
         parts.append(part)
         rows.append(traded)
     ticks = root.carry * root.tick // root.spread_tick
@@ -222,7 +226,7 @@ def _records(
         near, far = (rng.integers(-ticks // 50, ticks // 50, len(traded)) - ticks for _ in "oc")
         part = _bars(near, far, volume, rng)
         _price(part, root.spread_tick)
-        ids = _instrument_ids(root, minutes.front[traded] + months_out)
+        ids = _instrument_id(root, minutes.front[traded] + months_out)
         part["instrument_id"] = ids + _SPREAD_IDS
         parts.append(part)
         rows.append(traded)
@@ -307,9 +311,5 @@ def _raw_symbol(root: SampleRoot, quarter: int) -> str:
     return f"{root.root}{MONTH_CODES[quarter % 4 * 3 + 2]}{quarter // 4 % 10}"
 
 
-def _instrument_id(root: SampleRoot, quarter: int) -> int:
+def _instrument_id(root: SampleRoot, quarter: _Quarter) -> _Quarter:
     return root.number * 1_000 + quarter % _ID_CYCLE
-
-
-def _instrument_ids(root: SampleRoot, quarters: Int64s) -> Int64s:
-    return root.number * 1_000 + quarters % _ID_CYCLE

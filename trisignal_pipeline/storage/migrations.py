@@ -191,7 +191,10 @@ def _alembic(connection: sqlalchemy.Connection) -> Config:
 def _refusal(error: Exception, database: Database) -> TrisignalError:
     cause = getattr(error, "orig", error)
     said = cause.diag if isinstance(cause, psycopg.Error) else None
-    parts = (said.message_primary, said.message_detail, said.message_hint) if said else ()
+    parts = [said.message_primary, said.message_detail] if said else []
+    if isinstance(cause, psycopg.errors.RaiseException):
+        # Only a revision's own advice fits here; the server's is to add CASCADE.
+        parts.append(cause.diag.message_hint)
     reason = database.masked("; ".join(filter(None, parts)) or str(cause))
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return DatabaseUnavailableError(

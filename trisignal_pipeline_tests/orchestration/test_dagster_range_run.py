@@ -156,7 +156,7 @@ def test_the_selection_alone_is_materialised(instance_with_symbols: dg.DagsterIn
 
 
 def test_a_symbol_without_partitions_is_refused(instance_with_symbols: dg.DagsterInstance) -> None:
-    with pytest.raises(UnknownSymbolError, match="symbols add GLBX.MDP3:YM"):
+    with pytest.raises(UnknownSymbolError, match=r"symbols add GLBX\.MDP3:YM"):
         _run(instance_with_symbols, symbol="GLBX.MDP3:YM")
     assert not instance_with_symbols.get_runs()
 

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -15,7 +15,6 @@ import pytest
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.event_log.base import EventLogCursor
 from dagster._serdes import serialize_value
 from dagster_postgres import PostgresEventLogStorage
 
@@ -24,7 +23,10 @@ from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
 from trisignal_pipeline.orchestration.dagster_storage import PooledStorage
 from trisignal_pipeline.settings import project_file
 
-OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trisignal dagster'"
+TABLES_AND_INDEXES = """
+    SELECT relname FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace
+"""
 
 
 @pytest.fixture
@@ -44,8 +46,14 @@ def _query(database: str, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement.encode()).fetchall()
 
 
-def _in_this_database(database: str, statement: str) -> int:
-    return int(str(_query(database, f"{statement} AND datname = current_database()")[0][0]))
+def _pooled_connections(database: str) -> int:
+    return len(
+        _query(
+            database,
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'trisignal dagster' "
+            "AND datname = current_database()",
+        )
+    )
 
 
 def test_four_processes_that_start_at_once_make_the_tables_once(dagster_database: str) -> None:
@@ -84,14 +92,215 @@ def test_four_processes_that_start_at_once_make_the_tables_once(dagster_database
 
 def test_tables_left_half_made_are_completed(dagster_database: str, url: str) -> None:
     PooledStorage(url).event_log_storage.dispose()
-    complete = _query(dagster_database, "SELECT relname FROM pg_class WHERE relkind IN ('r', 'i')")
-    _query(dagster_database, "DROP TABLE run_tags, kvs, jobs, instigators RETURNING 1") if (
-        False
-    ) else None
+    complete = _query(dagster_database, TABLES_AND_INDEXES)
     with psycopg.connect(dagster_database) as connection:
-        connection.execute("DROP TABLE run_tags, kvs, jobs, instigators, alembic_version CASCADE")
+        connection.execute("DROP TABLE run_tags, kvs, jobs, instigators, alembic_version")
 
     PooledStorage(url).event_log_storage.dispose()
 
-    again = _query(dagster_database, "SELECT relname FROM pg_class WHERE relkind IN ('r', 'i')")
-    assert set(again) == set(complete)
+    assert set(_query(dagster_database, TABLES_AND_INDEXES)) == set(complete)
+
+
+def test_no_connection_outlives_its_instance(dagster_database: str, storage: PooledStorage) -> None:
+    storage.run_storage.get_runs()
+    storage.event_log_storage.get_dynamic_partitions("symbol")
+    storage.schedule_storage.all_instigator_state()
+    assert _pooled_connections(dagster_database) > 0
+
+    storage.event_log_storage.dispose()
+
+    assert _pooled_connections(dagster_database) == 0
+
+
+def test_threads_have_connections_of_their_own(storage: PooledStorage) -> None:
+    events = storage.event_log_storage
+    together = threading.Barrier(4, timeout=30)
+    backends: list[int] = []
+
+    def ask() -> None:
+        with events.index_connection() as connection:
+            backends.append(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            together.wait()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(set(backends)) == 4
+
+
+def test_a_forked_process_leaves_its_parents_connection_alone(storage: PooledStorage) -> None:
+    def backend() -> int:
+        with storage.event_log_storage.index_connection() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+    before = backend()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, str(backend()).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        of_child = int(answer.read())
+    assert os.waitpid(child, 0)[1] == 0
+
+    assert of_child != before
+    assert backend() == before
+
+
+def test_connections_that_the_server_dropped_are_replaced(
+    dagster_database: str, storage: PooledStorage
+) -> None:
+    storage.run_storage.get_runs()
+    dropped = _query(
+        dagster_database,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE application_name = 'trisignal dagster' AND datname = current_database()",
+    )
+    assert dropped
+    assert set(dropped) == {(True,)}
+
+    assert storage.run_storage.get_runs() == []
+
+
+def test_the_webserver_limits_how_long_a_statement_takes(storage: PooledStorage) -> None:
+    for part in (storage.schedule_storage, storage.run_storage, storage.event_log_storage):
+        part.optimize_for_webserver(statement_timeout=4321, pool_recycle=60, max_overflow=5)
+
+    with storage.run_storage.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "4321ms"
+    with storage.event_log_storage.index_connection() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "4321ms"
+
+
+def _entry(run_id: str, dagster_event: DagsterEvent) -> EventLogEntry:
+    return EventLogEntry(
+        error_info=None,
+        level=10,
+        user_message="",
+        run_id=run_id,
+        timestamp=1_700_000_000.0,
+        step_key=dagster_event.step_key,
+        job_name="job",
+        dagster_event=dagster_event,
+    )
+
+
+def _planned(run_id: str, asset: str, partition: str) -> EventLogEntry:
+    return _entry(
+        run_id,
+        DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
+            job_name="job",
+            step_key=asset,
+            message=f"job intends to materialize asset {asset}",
+            event_specific_data=AssetMaterializationPlannedData(
+                dg.AssetKey(asset), partition=partition
+            ),
+        ),
+    )
+
+
+def test_plans_stored_together_are_those_that_dagster_stores_one_by_one(
+    dagster_database: str, url: str, storage: PooledStorage
+) -> None:
+    def stored(run_id: str) -> list[tuple[object, ...]]:
+        rows = _query(
+            dagster_database,
+            "SELECT event, dagster_event_type, step_key, asset_key, partition, timestamp "
+            f"FROM event_logs WHERE run_id = '{run_id}' ORDER BY id",
+        )
+        return [(str(event).replace(run_id, "a run"), *others) for event, *others in rows]
+
+    def assets() -> list[tuple[object, ...]]:
+        return _query(
+            dagster_database,
+            "SELECT asset_key, last_run_id, last_materialization_timestamp FROM asset_keys "
+            "ORDER BY asset_key",
+        )
+
+    stock = PostgresEventLogStorage(url)
+    plan = [(asset, f"2024-01-0{day}|ES") for asset in ("a", "b") for day in (1, 2, 3)]
+    stock.store_event_batch([_planned("one-by-one", *each) for each in plan])
+    assets_one_by_one = assets()
+
+    storage.event_log_storage.store_event_batch([_planned("together", *each) for each in plan])
+
+    assert len(stored("together")) == 6
+    assert stored("together") == stored("one-by-one")
+    assert [(key, when) for key, _, when in assets()] == [
+        (key, when) for key, _, when in assets_one_by_one
+    ]
+    assert {run for _, run, _ in assets()} == {"together"}
+
+
+def _evaluation(run_id: str) -> EventLogEntry:
+    return _entry(
+        run_id,
+        DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name="job",
+            step_key="a",
+            event_specific_data=dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("a"), check_name="c", passed=True, metadata={}
+            ),
+        ),
+    )
+
+
+def test_an_event_is_stored_with_all_that_follows_from_it_or_not_at_all(
+    dagster_database: str, storage: PooledStorage
+) -> None:
+    events = storage.event_log_storage
+    events.store_event(_evaluation("whole"))
+    with psycopg.connect(dagster_database) as connection:
+        connection.execute("ALTER TABLE asset_check_executions RENAME TO out_of_the_way")
+
+    with pytest.raises(Exception, match="asset_check_executions"):
+        events.store_event(_evaluation("half"))
+
+    assert _query(dagster_database, "SELECT run_id FROM event_logs") == [("whole",)]
+    events.store_event(_planned("afterwards", "a", "2024-01-01|ES"))
+    assert ("afterwards",) in _query(dagster_database, "SELECT run_id FROM event_logs")
+
+
+def test_whoever_watches_a_run_hears_of_its_events(storage: PooledStorage) -> None:
+    heard: list[str] = []
+    told = threading.Event()
+
+    def hear(entry: EventLogEntry, _cursor: str) -> None:
+        heard.append(entry.get_dagster_event().event_type_value)
+        told.set()
+
+    events = storage.event_log_storage
+    events.watch("watched", None, hear)
+    events.store_event(_planned("watched", "a", "2024-01-01|ES"))
+    assert told.wait(30)
+    events.end_watch("watched", hear)
+
+    assert heard == [DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value]
+
+
+def test_no_password_is_handed_to_child_processes(
+    dagster_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_password = dagster_database.replace("@/", ":not-for-your-eyes@/")
+    assert with_password != dagster_database
+    monkeypatch.setenv(URL_VARIABLE, with_password)
+    ref = InstanceRef.from_dir(str(tmp_path), config_dir=str(project_file("dagster.yaml").parent))
+
+    storage = ref.storage
+    assert isinstance(storage, PooledStorage)
+    assert "not-for-your-eyes" not in serialize_value(ref)
+    assert "not-for-your-eyes" not in repr(vars(storage))
+    storage.event_log_storage.dispose()
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    with pytest.raises(DatabaseUnavailableError, match="can't be reached") as refusal:
+        PooledStorage("postgresql+psycopg2://user:not-for-your-eyes@/nowhere?host=/nonexistent")
+    assert "not-for-your-eyes" not in str(refusal.value)
+    assert "nowhere" in str(refusal.value)

@@ -209,19 +209,19 @@ def test_a_series_cut_anywhere_ends_in_the_same_state(
 def test_a_walk_over_many_chunks_matches_the_plain_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trisignal_pipeline.signal.bias._CHUNK", 700)
-    bars = walk(np.arange(20_000) * MINUTE, seed=7, drift=0.02)
+    monkeypatch.setattr("trisignal_pipeline.signal.bias._CHUNK", 20)
+    bars = walk(np.arange(20_000) * MINUTE, seed=7, drift=0.05)
     state, bias = bias_of(no_bars_yet(), bars.ts, bars.high, bars.low, bars.close)
     plain = PlainBias()
     words = [plain.add(bar) for bar in rows_of(bars)]
     assert [BIAS_NAMES[code] for code in bias.tolist()] == words
     assert gaps(state.bullish) == sorted(plain.bullish)
     assert gaps(state.inverse_bullish) == sorted(plain.bullish_inverse)
-    assert state.gaps_alive > 100
+    assert state.gaps_alive > 100, "room never had to be made"
 
 
 def test_sets_are_kept_in_the_order_in_which_their_gaps_go() -> None:
-    bars = walk(np.arange(30_000) * MINUTE, seed=3)
+    bars = walk(np.arange(30_000) * MINUTE, seed=3, step=4.0)
     state, _ = bias_of(no_bars_yet(), bars.ts, bars.high, bars.low, bars.close)
     assert np.all(np.diff(state.bullish[:, BOTTOM]) >= 0)
     assert np.all(np.diff(state.bearish[:, TOP]) <= 0)
@@ -231,7 +231,7 @@ def test_sets_are_kept_in_the_order_in_which_their_gaps_go() -> None:
     ):
         threshold = sign * heap[:, key]
         children = np.arange(1, len(heap))
-        assert len(heap) > 10
+        assert len(heap) > 6
         assert np.all(threshold[(children - 1) // 2] >= threshold[children])
     births = np.concatenate([rows[:, BIRTH] for rows in state.parts()[1:]])
     assert np.all(np.isin(births, bars.ts))

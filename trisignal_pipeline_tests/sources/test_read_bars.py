@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -99,7 +100,7 @@ def test_only_bars_of_the_range_are_read(tmp_path: Path) -> None:
 
 
 def test_an_id_is_wanted_of_continuous_files_only(tmp_path: Path) -> None:
-    header = {"stype_in": "continuous", "symbols": ["NQ.v.0"]}
+    header: dict[str, Any] = {"stype_in": "continuous", "symbols": ["NQ.v.0"]}
     content = encode(records([0]), mapping={"NQ.v.0": [(DAY, END, "1")]}, **header)
     continuous = verified(write(tmp_path / "continuous.dbn", content))
     named = verified(write(tmp_path / "named.dbn", encode(records([0]))))

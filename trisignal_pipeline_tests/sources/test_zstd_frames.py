@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import pytest
 import zstandard
@@ -23,7 +24,7 @@ def fault(*pieces: bytes) -> str | None:
     return frames.fault()
 
 
-def compressed(data: bytes, **options: bool) -> bytes:
+def compressed(data: bytes, **options: Any) -> bytes:
     return zstandard.ZstdCompressor(**options).compress(data)
 
 

@@ -10,10 +10,9 @@ from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_range
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
-from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import clean_bar
@@ -27,19 +26,14 @@ NAME = "clean_bars"
 CHECK = "clean_bar_schema"
 
 
-@dg.asset(
-    name=NAME,
+@partitioned_asset(
+    NAME,
     deps=[legacy_bars.NAME],
-    partitions_def=DAILY_BY_SYMBOL,
-    backfill_policy=ONE_RUN_A_RANGE,
-    group_name="bars",
+    group="bars",
     kinds={"postgres"},
-    owners=OWNERS,
-    check_specs=[
-        check_per_partition(
-            NAME, CHECK, "Every bar is whole and no price lies below the market's floor."
-        )
-    ],
+    check=check_per_partition(
+        NAME, CHECK, "Every bar is whole and no price lies below the market's floor."
+    ),
     metadata=table(
         CLEAN.name,
         ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
+
+from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 
 OWNERS = ["team:trisignal"]
 ONE_RUN_A_RANGE = dg.BackfillPolicy.single_run()
@@ -20,3 +24,36 @@ def table(name: str, *described: tuple[str, str, str]) -> dict[str, Any]:
             ]
         ),
     }
+
+
+def partitioned_asset(
+    name: str,
+    *,
+    group: str,
+    kinds: set[str],
+    check: dg.AssetCheckSpec,
+    metadata: dict[str, Any],
+    deps: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset of symbols and dates, any box of which one run can take. Its docstring describes it.
+
+    The function takes `context`, annotated with the class itself: Dagster reads it as an object.
+    """
+
+    def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        with warnings.catch_warnings():
+            # Backfill policies are a beta parameter of this decorator; the release is pinned.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return dg.asset(
+                name=name,
+                deps=list(deps),
+                group_name=group,
+                kinds=kinds,
+                owners=OWNERS,
+                metadata=metadata,
+                partitions_def=DAILY_BY_SYMBOL,
+                backfill_policy=ONE_RUN_A_RANGE,
+                check_specs=[check],
+            )(function)
+
+    return declare

@@ -14,11 +14,10 @@ from trisignal_pipeline.market.lead_contract import lead_contracts
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
-from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
 from trisignal_pipeline.orchestration.assets.raw_dbn_files import judge_coverage
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import (
     PostgresResource,
     Progress,
@@ -37,19 +36,14 @@ NAME = "legacy_bars"
 CHECK = "legacy_bar_schema"
 
 
-@dg.asset(
-    name=NAME,
+@partitioned_asset(
+    NAME,
     deps=[raw_dbn_files.NAME],
-    partitions_def=DAILY_BY_SYMBOL,
-    backfill_policy=ONE_RUN_A_RANGE,
-    group_name="bars",
+    group="bars",
     kinds={"postgres", "databento"},
-    owners=OWNERS,
-    check_specs=[
-        check_per_partition(
-            NAME, CHECK, "Delivered bars are whole: prices there, a high that is the highest."
-        )
-    ],
+    check=check_per_partition(
+        NAME, CHECK, "Delivered bars are whole: prices there, a high that is the highest."
+    ),
     metadata=table(
         LEGACY.name,
         ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),

@@ -9,10 +9,9 @@ import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.sessions import expected_minutes
-from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
+from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import Verdict
@@ -23,18 +22,13 @@ NAME = "raw_dbn_files"
 CHECK = "covered_by_verified_files"
 
 
-@dg.asset(
-    name=NAME,
-    partitions_def=DAILY_BY_SYMBOL,
-    backfill_policy=ONE_RUN_A_RANGE,
-    group_name="raw",
+@partitioned_asset(
+    NAME,
+    group="raw",
     kinds={"databento", "file"},
-    owners=OWNERS,
-    check_specs=[
-        check_per_partition(
-            NAME, CHECK, "A verified file covers the date, or the market was closed all day."
-        )
-    ],
+    check=check_per_partition(
+        NAME, CHECK, "A verified file covers the date, or the market was closed all day."
+    ),
     metadata=table(
         "raw_files",
         ("path", "text", "Where the file lies"),

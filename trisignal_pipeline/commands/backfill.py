@@ -1,0 +1,63 @@
+"""`trisignal backfill`: every asset of one symbol over a range of dates."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+
+from trisignal_pipeline.commands.arguments import symbol_and_dates
+from trisignal_pipeline.commands.progress import progress_bar
+from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from trisignal_pipeline.orchestration.backfill import Backfilled
+
+
+@click.command()
+@symbol_and_dates
+def backfill(symbol: str, start: date, end: date) -> None:
+    """Materialise every asset of SYMBOL from --start to --end, both UTC dates included.
+
+    Reads the DBN files below TRISIGNAL_RAW_DIR, writes legacy bars, clean bars, biases and
+    triangles, and ends by computing again what of later dates that puts in doubt. It can be run
+    as often as one likes, over any split of the dates and in any order: the result is the same.
+
+    \b
+    TRISIGNAL_RAW_DIR=~/databento trisignal backfill GLBX.MDP3:NQ \\
+        --start 2024-11-01 --end 2025-01-31
+
+    Exits with 1 if a run failed, or if a date is covered only by files that were refused.
+    """
+    dates = DateRange(start, end)
+    # Dagster takes seconds to import; a mistyped date should not wait for it.
+    from trisignal_pipeline.orchestration import backfill as backfills  # noqa: PLC0415
+
+    with progress_bar(symbol, dates) as progress:
+        done = backfills.backfill(Settings.from_environment(), symbol, dates, progress)
+    print_summary(done)
+    if not done.succeeded:
+        sys.exit(1)
+
+
+def print_summary(done: Backfilled) -> None:
+    """Say what a backfill did, and what it couldn't do."""
+    for problem in done.problems:
+        kind = "error" if problem.refused else "warning"
+        click.echo(f"{kind}: {done.symbol} {problem.dates}: {problem.reason}", err=True)
+    for failure in done.failures:
+        click.echo(f"error: {failure.step}: {failure.error_class}: {failure.message}", err=True)
+    for asset, counts in done.counts.items():
+        listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        click.echo(f"{asset:<12} {listed}")
+    for part in done.recomputed:
+        click.echo(f"computed again, being in doubt: {part}")
+    bars = done.counts.get("legacy_bars", {}).get("read", 0)
+    click.echo(
+        f"{done.symbol} {done.dates}: {bars:,} bars, {done.triangles:,} triangles in "
+        f"{done.seconds:.1f} s ({bars / done.seconds:,.0f} bars/s)"
+        + ("" if not done.failures else "; FAILED")
+    )

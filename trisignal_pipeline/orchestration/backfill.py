@@ -1,0 +1,172 @@
+"""A backfill from the command line: one symbol, a range of dates, every asset, and what follows.
+
+Runs of at most a year, in order: Dagster's bookkeeping grows with the square of a run's dates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw_dbn_files, signals
+from trisignal_pipeline.orchestration.definitions import build_defs
+from trisignal_pipeline.orchestration.instance import open_instance
+from trisignal_pipeline.orchestration.partitions import sync_symbols
+from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
+from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
+from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.connection import Connection, rows, scalar
+from trisignal_pipeline.storage.readiness import ready_database
+from trisignal_pipeline.storage.signals import dates_in_doubt
+
+SIGNAL_ASSETS = (signals.BIAS, signals.TRIANGLES)
+ALL_ASSETS = (raw_dbn_files.NAME, legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Dates the raw files could not serve, with the reason."""
+
+    dates: DateRange
+    reason: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """What a backfill did.
+
+    counts       the audit's counts, by asset: read, inserted, updated, unchanged, rejected, removed
+    recomputed   later dates whose signals had come to be in doubt and were computed again
+    """
+
+    symbol: str
+    dates: DateRange
+    run_ids: tuple[str, ...]
+    failures: tuple[StepFailure, ...]
+    counts: dict[str, dict[str, int]]
+    triangles: int
+    recomputed: tuple[DateRange, ...]
+    problems: tuple[Problem, ...]
+    seconds: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Every run ended well, and no date was left to refused files alone."""
+        return not self.failures and not any(problem.refused for problem in self.problems)
+
+
+def backfill(
+    settings: Settings, symbol: str, dates: DateRange, progress: Progress | None = None
+) -> Backfilled:
+    """Materialise every asset of `symbol` on `dates`, then what that puts in doubt.
+
+    Raises:
+        UnknownSymbolError: the registry has no such symbol.
+        RangeError: the range holds dates that can't be materialised.
+        DatabaseUnavailableError, SchemaVersionError, ConfigurationError: as they say.
+    """
+    started = time.perf_counter()
+    database = ready_database(settings)
+    with database.connect("backfill") as connection:
+        registry.market(connection, symbol)
+        known = [row["internal_symbol"] for row in registry.list_symbols(connection)]
+    runs: list[RangeRun] = []
+    recomputed: list[DateRange] = []
+    definitions = build_defs({"progress": progress or NobodyWatches()})
+    with open_instance(settings) as instance:
+        sync_symbols(instance, known)
+
+        def run(assets: Sequence[str], part: DateRange) -> bool:
+            keys = [dg.AssetKey(name) for name in assets]
+            runs.append(
+                materialize_range(
+                    definitions,
+                    instance,
+                    keys,
+                    symbol,
+                    part,
+                    raise_on_error=False,
+                    log_level="CRITICAL",
+                )
+            )
+            return runs[-1].success
+
+        if all(run(ALL_ASSETS, year) for year in by_year(dates)):
+            with database.connect("backfill") as connection:
+                doubtful = contiguous_ranges(dates_in_doubt(connection, symbol))
+            for part in (year for span in doubtful for year in by_year(span)):
+                if not run(SIGNAL_ASSETS, part):
+                    break
+                recomputed.append(part)
+    run_ids = tuple(run.run_id for run in runs)
+    with database.connect("backfill") as connection:
+        return Backfilled(
+            symbol,
+            dates,
+            run_ids,
+            tuple(failure for run in runs for failure in run.failures),
+            _counts(connection, run_ids),
+            _triangles(connection, symbol, dates),
+            tuple(recomputed),
+            tuple(_problems(connection, symbol, dates)),
+            time.perf_counter() - started,
+        )
+
+
+def _counts(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    found = rows(
+        connection,
+        """
+        SELECT asset, sum(row_count)::bigint AS read, sum(inserted_count)::bigint AS inserted,
+               sum(updated_count)::bigint AS updated, sum(unchanged_count)::bigint AS unchanged,
+               sum(rejected_count)::bigint AS rejected, sum(removed_count)::bigint AS removed
+        FROM data_ingest_runs WHERE dagster_run_id = ANY(%s) GROUP BY asset ORDER BY min(id)
+        """,
+        list(run_ids),
+    )
+    return {row.pop("asset"): row for row in found}
+
+
+def _triangles(connection: Connection, symbol: str, dates: DateRange) -> int:
+    return int(
+        scalar(
+            connection,
+            """
+            SELECT coalesce(sum(triangle_count), 0) FROM signal_dates
+            WHERE symbol = %s AND date BETWEEN %s AND %s
+            """,
+            symbol,
+            dates.start,
+            dates.end,
+        )
+    )
+
+
+def _problems(connection: Connection, symbol: str, dates: DateRange) -> list[Problem]:
+    """The raw files' bad verdicts, neighbouring dates with one reason together."""
+    found = rows(
+        connection,
+        """
+        SELECT date, description, severity FROM data_quality_results
+        WHERE symbol = %s AND asset = %s AND date BETWEEN %s AND %s AND NOT passed ORDER BY date
+        """,
+        symbol,
+        raw_dbn_files.NAME,
+        dates.start,
+        dates.end,
+    )
+    days: dict[tuple[str, bool], list[date]] = {}
+    for row in found:
+        days.setdefault((row["description"], row["severity"] == "ERROR"), []).append(row["date"])
+    return [
+        Problem(part, reason, refused)
+        for (reason, refused), of_reason in days.items()
+        for part in contiguous_ranges(of_reason)
+    ]

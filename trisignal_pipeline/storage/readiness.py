@@ -1,0 +1,26 @@
+"""A database that can be worked with: running, and with the schema this code was written for."""
+
+from __future__ import annotations
+
+from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage.connection import Database
+from trisignal_pipeline.storage.migrations import migrate, require_current
+
+
+def ready_database(settings: Settings) -> Database:
+    """The database of `settings`, ready for use.
+
+    The embedded server is the product's own: it is started, and its schema brought up to date. A
+    server of the user's is never migrated unasked.
+
+    Raises:
+        SchemaVersionError: the user's database has another schema; the message names the command.
+        DatabaseUnavailableError: it can't be reached.
+        EmbeddedServerError: the embedded server can't be set up on this machine.
+    """
+    database = Database.for_settings(settings)
+    if settings.database_url is None:
+        migrate(database.url)
+    else:
+        require_current(database.url)
+    return database
