@@ -2,7 +2,7 @@
 -- partition of a new table of the same name: no row is copied unless a price was a float.
 
 -- The partition spans the whole UTC years its rows lie in.
-CREATE FUNCTION pg_temp.adopt_as_partition(plain regclass) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.adopt_as_partition(plain regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     schema_name text;
@@ -38,7 +38,8 @@ BEGIN
     LOOP
         IF owned.is_identity THEN
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', adopted, owned.name);
-            owned.sequence := format('%I.%I', schema_name, plain_name || '_' || owned.name || '_seq');
+            owned.sequence := format('%I.%I', schema_name,
+                                     plain_name || '_' || owned.name || '_seq');
             EXECUTE format('CREATE SEQUENCE %s', owned.sequence);
             EXECUTE format('SELECT setval(%L, coalesce(max(%I), 0) + 1, false) FROM %s',
                            owned.sequence, owned.name, adopted);
@@ -73,8 +74,9 @@ BEGIN
 END $$;
 
 -- Give an adopted table the primary key (symbol, ts), which the new table shares with it.
-CREATE FUNCTION pg_temp.key_by_symbol_and_ts(plain regclass, plain_name text, adopted_name text)
-RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.key_by_symbol_and_ts(
+    plain regclass, plain_name text, adopted_name text
+) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     found record;
@@ -91,7 +93,8 @@ BEGIN
             RETURN;
         END IF;
         -- Another primary key makes room and stays unique; a second (symbol, ts) would only cost.
-        IF found.kind = 'p' OR found.definition IN ('UNIQUE (symbol, ts)', 'UNIQUE (ts, symbol)') THEN
+        IF found.kind = 'p'
+           OR found.definition IN ('UNIQUE (symbol, ts)', 'UNIQUE (ts, symbol)') THEN
             EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', plain, found.name);
         END IF;
         IF found.kind = 'p' AND found.definition <> 'PRIMARY KEY (ts, symbol)' THEN
@@ -104,14 +107,15 @@ BEGIN
 END $$;
 
 -- Bring the columns of an adopted table to the types the new one has.
-CREATE FUNCTION pg_temp.convert_columns(plain regclass, wanted jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.convert_columns(plain regclass, wanted jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     changes text;
 BEGIN
     SELECT string_agg(
         format('ALTER COLUMN %1$I TYPE %2$s USING %3$s', a.attname, w.value,
-            CASE WHEN a.atttypid = 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', a.attname)
+            CASE WHEN a.atttypid = 'timestamp'::regtype
+                     THEN format('%I AT TIME ZONE ''UTC''', a.attname)
                  WHEN a.atttypid IN ('real'::regtype, 'double precision'::regtype)
                      THEN format('%I::text::numeric::%s', a.attname, w.value)
                  ELSE format('%I::%s', a.attname, w.value) END), ', ')
@@ -124,7 +128,7 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION pg_temp.refuse_what_cant_move(plain regclass) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.refuse_what_cant_move(plain regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     relation pg_class := (SELECT c FROM pg_class c WHERE c.oid = plain);
@@ -158,20 +162,21 @@ END $$;
 DO $$
 DECLARE
     prices jsonb := '{"open": "numeric", "high": "numeric", "low": "numeric", "close": "numeric"}';
-    bar jsonb := '{"symbol": "text", "ts": "timestamp with time zone", "volume": "bigint"}' || prices;
+    key jsonb := '{"symbol": "text", "ts": "timestamp with time zone"}';
+    bar jsonb := key || prices || '{"volume": "bigint"}';
     wanted jsonb := jsonb_build_object(
         'market_bars_ohlcv_1m', bar || '{"ts_ms": "bigint", "ingestion_run_id": "bigint"}',
         'market_bars_ohlcv_1m_clean', bar,
-        'bias_series_1m_v1', '{"symbol": "text", "ts": "timestamp with time zone"}'::jsonb);
+        'bias_series_1m_v1', key);
     plain regclass[];
     name text;
 BEGIN
     -- One that is partitioned already went down to an earlier revision and comes up again.
-    plain := ARRAY(SELECT to_regclass(key) FROM jsonb_object_keys(wanted) AS key
-                   WHERE to_regclass(key) IS NOT NULL
+    plain := ARRAY(SELECT to_regclass(t) FROM jsonb_object_keys(wanted) AS t
+                   WHERE to_regclass(t) IS NOT NULL
                      AND NOT EXISTS (SELECT FROM pg_partitioned_table
-                                     WHERE partrelid = to_regclass(key))
-                   ORDER BY key);
+                                     WHERE partrelid = to_regclass(t))
+                   ORDER BY t);
     FOR i IN 1 .. coalesce(array_length(plain, 1), 0) LOOP
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', plain[i]);
         PERFORM pg_temp.refuse_what_cant_move(plain[i]);

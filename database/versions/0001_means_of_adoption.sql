@@ -16,7 +16,7 @@ SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL extra_float_digits = 1;
 
 -- Whether exactly these columns, in any order, identify a row.
-CREATE FUNCTION pg_temp.is_key(relation regclass, key text[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION pg_temp.is_key(relation regclass, key text[]) RETURNS boolean
 LANGUAGE sql AS $$
     SELECT EXISTS (
         SELECT FROM pg_index i
@@ -29,7 +29,7 @@ LANGUAGE sql AS $$
               = (SELECT array_agg(k ORDER BY k COLLATE "C") FROM unnest(key) AS k))
 $$;
 
-CREATE FUNCTION pg_temp.refuse_ambiguous_rows(relation regclass, key text[]) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.refuse_ambiguous_rows(relation regclass, key text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     columns text := (SELECT string_agg(quote_ident(k), ', ') FROM unnest(key) AS k);
@@ -56,7 +56,7 @@ BEGIN
 END $$;
 
 -- Make `key` identify a row: as the primary key if there is none yet.
-CREATE FUNCTION pg_temp.demand_key(relation regclass, key text[]) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.demand_key(relation regclass, key text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_temp.refuse_ambiguous_rows(relation, key);
@@ -70,7 +70,7 @@ BEGIN
 END $$;
 
 -- Make the column `id` number new rows by a sequence of its own.
-CREATE FUNCTION pg_temp.demand_id(relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.demand_id(relation regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     id_type regtype;
@@ -101,7 +101,9 @@ END $$;
 
 -- Adopted rows may lack a value or break a rule. They are kept as they are; the rule holds for
 -- everything written from now on.
-CREATE FUNCTION pg_temp.demand_values(relation regclass, VARIADIC columns text[]) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.demand_values(
+    relation regclass, VARIADIC columns text[]
+) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     name text;
@@ -116,7 +118,9 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION pg_temp.demand_rule(relation regclass, rule text, expression text) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.demand_rule(
+    relation regclass, rule text, expression text
+) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID',

@@ -40,7 +40,8 @@ ALTER TABLE symbol_registry
 SELECT pg_temp.demand_key('symbol_registry', ARRAY['internal_symbol']);
 SELECT pg_temp.demand_values(
     'symbol_registry', 'internal_symbol', 'dataset', 'root', 'roll_rule', 'rank', 'is_active');
-SELECT pg_temp.demand_rule('symbol_registry', 'roll_rule_is_known', $$roll_rule IN ('c', 'n', 'v')$$);
+SELECT pg_temp.demand_rule('symbol_registry', 'roll_rule_is_known',
+    $$roll_rule IN ('c', 'n', 'v')$$);
 SELECT pg_temp.demand_rule('symbol_registry', 'rank_is_not_negative', 'rank >= 0');
 SELECT pg_temp.demand_rule('symbol_registry', 'anchor_is_known',
     $$higher_timeframe_anchor IN ('session', 'utc')$$);

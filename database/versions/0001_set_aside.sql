@@ -9,7 +9,7 @@ CREATE TEMPORARY TABLE set_aside (
 ) ON COMMIT DROP;
 
 -- Default privileges may grant more to a new relation than the old one had.
-CREATE FUNCTION pg_temp.revoke_everything(relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.revoke_everything(relation regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     holder text;
@@ -24,7 +24,7 @@ BEGIN
 END $$;
 
 -- The statements that give a new relation called `name` the owner and the privileges of this one.
-CREATE FUNCTION pg_temp.ownership(relation regclass, name text) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION pg_temp.ownership(relation regclass, name text) RETURNS SETOF text
 LANGUAGE sql AS $$
     SELECT format('ALTER TABLE %s OWNER TO %s', name, relowner::regrole)
     FROM pg_class WHERE oid = relation
@@ -41,7 +41,9 @@ LANGUAGE sql AS $$
           WHERE attrelid = relation AND attacl IS NOT NULL) AS granted, aclexplode(acl) AS a
 $$;
 
-CREATE FUNCTION pg_temp.remarks(relation regclass, kind text, name text) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION pg_temp.remarks(
+    relation regclass, kind text, name text
+) RETURNS SETOF text
 LANGUAGE sql AS $$
     SELECT format('COMMENT ON %s %s IS %L', kind, name, obj_description(relation, 'pg_class'))
     WHERE obj_description(relation, 'pg_class') IS NOT NULL
@@ -52,7 +54,7 @@ LANGUAGE sql AS $$
 $$;
 
 -- An empty search path makes every name come out with its schema.
-CREATE FUNCTION pg_temp.set_views_aside(replaced regclass[]) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.set_views_aside(replaced regclass[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     seen record;
@@ -107,13 +109,14 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION pg_temp.set_references_aside(replaced regclass) RETURNS void
+CREATE OR REPLACE FUNCTION pg_temp.set_references_aside(replaced regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT conrelid::regclass AS holder, conname AS name, pg_get_constraintdef(oid) AS definition
+        SELECT conrelid::regclass AS holder, conname AS name,
+               pg_get_constraintdef(oid) AS definition
         FROM pg_constraint
         WHERE contype = 'f' AND confrelid = replaced AND conparentid = 0
         ORDER BY oid

@@ -23,9 +23,8 @@ SELECT pg_temp.demand_values(
     'bias_series_1m_v1', 'bias_1m', 'bias_5m', 'bias_15m', 'bias_1h', 'bias_4h', 'bias_1d',
     'source_table', 'logic_version', 'created_at');
 SELECT pg_temp.demand_rule('bias_series_1m_v1', 'biases_are_known',
-    $$bias_1m IN ('Bullish', 'Bearish', 'Neutral') AND bias_5m IN ('Bullish', 'Bearish', 'Neutral')
-    AND bias_15m IN ('Bullish', 'Bearish', 'Neutral') AND bias_1h IN ('Bullish', 'Bearish', 'Neutral')
-    AND bias_4h IN ('Bullish', 'Bearish', 'Neutral') AND bias_1d IN ('Bullish', 'Bearish', 'Neutral')$$);
+    $$ARRAY[bias_1m, bias_5m, bias_15m, bias_1h, bias_4h, bias_1d]
+    <@ '{Bullish,Bearish,Neutral}'$$);
 SELECT pg_temp.demand_rule('bias_series_1m_v1', 'ts_is_a_whole_minute',
     $$ts = date_bin('1 minute', ts, '2000-01-01 00:00:00+00')$$);
 
@@ -66,9 +65,8 @@ SELECT pg_temp.demand_values(
 SELECT pg_temp.demand_rule('triangle_events_v1', 'direction_is_known',
     $$direction IN ('BULL', 'BEAR')$$);
 SELECT pg_temp.demand_rule('triangle_events_v1', 'biases_are_known',
-    $$bias_1m IN ('Bullish', 'Bearish', 'Neutral') AND bias_m5 IN ('Bullish', 'Bearish', 'Neutral')
-    AND bias_m15 IN ('Bullish', 'Bearish', 'Neutral') AND bias_h1 IN ('Bullish', 'Bearish', 'Neutral')
-    AND bias_h4 IN ('Bullish', 'Bearish', 'Neutral') AND bias_d1 IN ('Bullish', 'Bearish', 'Neutral')$$);
+    $$ARRAY[bias_1m, bias_m5, bias_m15, bias_h1, bias_h4, bias_d1]
+    <@ '{Bullish,Bearish,Neutral}'$$);
 SELECT pg_temp.demand_rule('triangle_events_v1', 'ts_is_a_whole_minute',
     $$ts = date_bin('1 minute', ts, '2000-01-01 00:00:00+00')$$);
 

@@ -30,6 +30,9 @@ LEFT_BEHIND_TIMEOUT_SECONDS = 5.0
 
 _POLL_SECONDS = 0.1
 
+_SUPERSEDED = "Function `dev_command` is superseded"
+"""Dagster recommends `dg dev`, which wants a project laid out its own way."""
+
 
 def run_dev_server(
     settings: Settings,
@@ -54,7 +57,8 @@ def run_dev_server(
     if configuration.parent != home:
         shutil.copyfile(configuration, home / DAGSTER_YAML)
     variables = {**environment, **environment_of(settings), "DAGSTER_HOME": str(home)}
-    command = [sys.executable, "-m", "dagster", "dev", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-W", f"ignore:{_SUPERSEDED}"]
+    command += ["-m", "dagster", "dev", "--host", host, "--port", str(port)]
     command += ["--workspace", str(workspace or project_file("workspace.yaml"))]
     with _stop_signals() as received:
         child = subprocess.Popen(

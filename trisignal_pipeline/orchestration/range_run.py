@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -59,22 +60,29 @@ def materialize_range(
     Raises:
         UnknownSymbolError: Dagster has no partitions of the symbol.
         RangeError: a date is before the first partition, or its bars are not all there yet.
+        KeyboardInterrupt: SIGINT or SIGTERM came; Dagster has recorded the run as failed.
         Exception: what a step raised, if `raise_on_error`.
     """
     _require_partitions(instance, symbol, dates)
     loggers = {"console": {"config": {"log_level": log_level}}}
-    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        asset_selection=list(selection),
-        run_config={"loggers": loggers, **(run_config or {})},
-        tags={
-            **(tags or {}),
-            ASSET_PARTITION_RANGE_START_TAG: partition_key(symbol, dates.start),
-            ASSET_PARTITION_RANGE_END_TAG: partition_key(symbol, dates.end),
-        },
-        raise_on_error=raise_on_error,
-    )
+    job = definitions.resolve_implicit_global_asset_job_def()
+    try:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=list(selection),
+            run_config={"loggers": loggers, **(run_config or {})},
+            tags={
+                **(tags or {}),
+                ASSET_PARTITION_RANGE_START_TAG: partition_key(symbol, dates.start),
+                ASSET_PARTITION_RANGE_END_TAG: partition_key(symbol, dates.end),
+            },
+            raise_on_error=raise_on_error,
+        )
+    except DagsterExecutionInterruptedError as interruption:
+        raise KeyboardInterrupt from interruption
     failures = tuple(_failure(event) for event in result.all_events if event.is_step_failure)
+    if any(one.error_class == DagsterExecutionInterruptedError.__name__ for one in failures):
+        raise KeyboardInterrupt
     return RangeRun(result.run_id, result.success, failures)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,6 +24,7 @@ from trisignal_pipeline.settings import Settings
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
+_one_at_a_time = threading.Lock()
 
 
 def inlined(function: Function) -> Function:
@@ -58,12 +60,13 @@ def compiled(signature: object) -> Callable[[Function], Function]:
 def _compile_into(folder: Path, signature: object, function: Function) -> Function:
     # The compiler knows one folder for the whole process; others in it may have set their own.
     settings: Any = numba.config
-    theirs = settings.CACHE_DIR
-    settings.CACHE_DIR = str(folder)
-    try:
-        return cast("Function", numba.njit(signature, nogil=True, cache=True)(function))
-    finally:
-        settings.CACHE_DIR = theirs
+    with _one_at_a_time:
+        theirs = settings.CACHE_DIR
+        settings.CACHE_DIR = str(folder)
+        try:
+            return cast("Function", numba.njit(signature, nogil=True, cache=True)(function))
+        finally:
+            settings.CACHE_DIR = theirs
 
 
 def _code_folder(sources: Path) -> Path | None:

@@ -28,6 +28,7 @@ DATABASES = ("trisignal", "dagster")
 
 # Recovery after a crash reads at most max_wal_size of log again.
 START_WITHIN_S = 180
+_ENOUGH_OF_A_LOG = 256 * 1024  # bytes
 
 _SETTINGS = """\
 # Written at every start of the server. To change a setting, use ALTER SYSTEM.
@@ -127,7 +128,7 @@ def initialise(folder: ServerFolder, account: Account, binaries: Binaries) -> No
             step = account.run(
                 [binaries.program(program), *arguments],
                 folder=folder.path,
-                typed=create,
+                typed=create,  # initdb doesn't read it
                 patience=START_WITHIN_S,
             )
             if step.returncode != 0:
@@ -185,8 +186,14 @@ def launch(folder: ServerFolder, account: Account, binaries: Binaries) -> None:
 def tail(folder: ServerFolder, lines: int) -> str:
     """The last lines of the logs, the newest at the end."""
     logs = sorted(folder.log.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in logs]
+    texts = [_end_of(path) for path in logs]
     return "\n".join("".join(texts).splitlines()[-lines:])
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _ENOUGH_OF_A_LOG))
+        return file.read(_ENOUGH_OF_A_LOG).decode(errors="replace")
 
 
 def _is_removed(path: Path) -> bool:

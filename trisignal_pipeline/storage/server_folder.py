@@ -126,7 +126,7 @@ def server_folder(home: Path) -> ServerFolder:
             f"{own / 'elsewhere'} names {elsewhere}, where no embedded server is ever put; delete "
             f"{own} to start anew"
         )
-    return ServerFolder(elsewhere)
+    return ServerFolder(elsewhere.resolve())
 
 
 def settle(home: Path, account: Account) -> ServerFolder:
@@ -136,12 +136,12 @@ def settle(home: Path, account: Account) -> ServerFolder:
         return ServerFolder(own)
     name = f"{_digest_of(own)}-"
     path = Path(tempfile.mkdtemp(prefix=name, dir=shelter_for(account)))
-    path.chmod(0o711)
+    path.chmod(0o711)  # passable for the account, which owns what lies in it
     note = own / "elsewhere"
     temporary = note.with_suffix(".new")
     temporary.write_text(f"{path}\n", encoding="utf-8")
     temporary.replace(note)
-    return ServerFolder(path)
+    return ServerFolder(path.resolve())
 
 
 def left_behind(home: Path) -> list[ServerFolder]:
@@ -153,7 +153,7 @@ def left_behind(home: Path) -> list[ServerFolder]:
     return [
         ServerFolder(path)
         for shelter in _SHELTERS
-        for path in sorted(shelter.glob(pattern))
+        for path in sorted(shelter.resolve().glob(pattern))
         if path != current
     ]
 
@@ -198,7 +198,7 @@ def exclusive(home: Path, patience: float) -> Iterator[None]:
         try:
             # Passable for root's server account; private otherwise.
             make_folders(own, 0o711 if os.geteuid() == 0 else 0o700)
-            lock = os.open(own / "lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            lock = os.open(own / "lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if os.geteuid() == 0:
                 os.chown(lock, own.stat().st_uid, own.stat().st_gid)
         except OSError as error:

@@ -21,6 +21,7 @@ from trisignal_pipeline.market.sessions import (
     sessions,
     utc_days,
 )
+from trisignal_pipeline_tests.signal.dbn_bars import lead_bars
 
 CHICAGO = ZoneInfo("America/Chicago")
 TABLE = Path(sessions_module.__file__).with_name("cme_equity_short_sessions.csv")
@@ -233,8 +234,6 @@ class TestExpectedMinutes:
             assert np.count_nonzero((row >= 0) & ~paused) == count
 
     def test_real_dates_never_have_more_bars(self, shared_data: Path) -> None:
-        from trisignal_pipeline_tests.signal.dbn_bars import lead_bars  # noqa: PLC0415
-
         bars = lead_bars(shared_data / "nq_fut")
         days, counts = np.unique(bars.day_numbers(), return_counts=True)
         first, last = from_day_number(int(days[0])), from_day_number(int(days[-1]))

@@ -18,7 +18,13 @@ from trisignal_pipeline.errors import (
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import BAR_DATES, partition_key, sync_symbols
 from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
-from trisignal_pipeline_tests.orchestration.toy_assets import CHECK, FAILING_VARIABLE, KEYS, defs
+from trisignal_pipeline_tests.orchestration.toy_assets import (
+    CHECK,
+    FAILING_VARIABLE,
+    INTERRUPTED_VARIABLE,
+    KEYS,
+    defs,
+)
 
 NQ, ES = "GLBX.MDP3:NQ", "GLBX.MDP3:ES"
 DATES = DateRange(date(2024, 1, 30), date(2024, 2, 3))
@@ -141,6 +147,22 @@ def test_a_failed_step_raises_what_the_asset_raised(
     with pytest.raises(RefusedFileError, match="cut short"):
         _run(instance_with_symbols)
     assert [run.status for run in instance_with_symbols.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+@pytest.mark.parametrize("raise_on_error", [True, False])
+def test_ctrl_c_ends_the_run_and_is_not_swallowed(
+    instance_with_symbols: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    raise_on_error: bool,
+) -> None:
+    monkeypatch.setenv(INTERRUPTED_VARIABLE, "toy_1")
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(instance_with_symbols, raise_on_error=raise_on_error)
+
+    assert [run.status for run in instance_with_symbols.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert _materializations(instance_with_symbols, KEYS[0])
+    assert not _materializations(instance_with_symbols, KEYS[1])
 
 
 def test_the_selection_alone_is_materialised(instance_with_symbols: dg.DagsterInstance) -> None:

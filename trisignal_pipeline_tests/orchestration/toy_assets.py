@@ -4,9 +4,9 @@ Annotations are evaluated here: Dagster compares that of `context` with its own 
 """
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ NAMES = [f"toy_{number}" for number in range(5)]
 KEYS = [dg.AssetKey(name) for name in NAMES]
 
 FAILING_VARIABLE = "TOY_ASSET_THAT_FAILS"
-PID_FILE_VARIABLE = "TOY_PID_FILE"
+INTERRUPTED_VARIABLE = "TOY_ASSET_THAT_IS_INTERRUPTED"
 
 
 def _toy(name: str, upstream: list[str]) -> dg.AssetsDefinition:
@@ -37,8 +37,8 @@ def _toy(name: str, upstream: list[str]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         keys = [key for scope in symbol_dates(context) for key in scope.partition_keys]
-        if PID_FILE_VARIABLE in os.environ:
-            Path(os.environ[PID_FILE_VARIABLE]).write_text(str(os.getpid()))
+        if os.environ.get(INTERRUPTED_VARIABLE) == name:
+            os.kill(os.getpid(), signal.SIGINT)
         if os.environ.get(FAILING_VARIABLE) == name:
             raise RefusedFileError(f"{keys[0]}: cut short")
         add_metadata_per_partition(

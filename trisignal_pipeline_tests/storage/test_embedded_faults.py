@@ -95,6 +95,11 @@ def _processes(server: EmbeddedServer) -> list[int]:
     return found
 
 
+def _times_open(path: Path) -> int:
+    """How many times this process has `path` open."""
+    return sum(link.resolve() == path.resolve() for link in Path("/proc/self/fd").iterdir())
+
+
 def _kill_all_of(server: EmbeddedServer) -> None:
     for pid in _processes(server):
         os.kill(pid, signal.SIGKILL)
@@ -243,6 +248,7 @@ def test_waiting_for_another_starter_has_an_end(home: Path) -> None:
         pytest.fail("two at the same time")
 
 
+@on_linux
 def test_a_lock_that_was_deleted_with_its_home_excludes_nobody_but_the_new_one_does(
     home: Path,
 ) -> None:
@@ -257,6 +263,7 @@ def test_a_lock_that_was_deleted_with_its_home_excludes_nobody_but_the_new_one_d
     waiter = threading.Thread(target=wait_and_hold)
     with exclusive(home, patience=1):
         waiter.start()
+        _wait_for(lambda: _times_open(home / "postgres" / "lock") == 2, "the waiter to wait")
         shutil.rmtree(home)
     assert got_in.wait(20)
     with pytest.raises(DatabaseUnavailableError), exclusive(home, patience=0.05):
