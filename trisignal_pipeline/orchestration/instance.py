@@ -52,22 +52,24 @@ def dagster_home(
 ) -> tuple[Path, Path]:
     """Dagster's home folder, made if need be, and the `dagster.yaml` that counts.
 
-    A deployment that sets `DAGSTER_HOME` and keeps a `dagster.yaml` there has chosen its own.
+    A deployment that sets `DAGSTER_HOME` and keeps a `dagster.yaml` there has chosen its own; in
+    the folder below `TRISIGNAL_HOME` that file is only a copy of the product's.
 
     Raises:
         ConfigurationError: the folder can't be made.
     """
-    named = environment.get("DAGSTER_HOME")
-    home = Path(named).expanduser().absolute() if named else dagster_folder(settings)
+    home = dagster_folder(settings)
+    chosen = environment.get("DAGSTER_HOME")
+    named = Path(chosen).expanduser().absolute() if chosen else home
+    own = named / DAGSTER_YAML if named != home else None
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        named.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"Dagster's folder {home} can't be made ({error.strerror}); "
-            f"set {'DAGSTER_HOME' if named else 'TRISIGNAL_HOME'} to a folder that can be written"
+            f"Dagster's folder {named} can't be made ({error.strerror}); "
+            f"set {'DAGSTER_HOME' if own else 'TRISIGNAL_HOME'} to a folder that can be written"
         ) from error
-    own = home / DAGSTER_YAML
-    return home, own if named and own.is_file() else project_file(DAGSTER_YAML)
+    return named, own if own and own.is_file() else project_file(DAGSTER_YAML)
 
 
 def environment_of(settings: Settings) -> dict[str, str | None]:

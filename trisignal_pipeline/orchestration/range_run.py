@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
 
 from trisignal_pipeline.errors import RangeError, UnknownSymbolError
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.orchestration.lost_runs import fail_lost_runs, process_tag
 from trisignal_pipeline.orchestration.partitions import (
     BAR_DATES,
     SYMBOL_DIMENSION,
@@ -64,6 +65,7 @@ def materialize_range(
         Exception: what a step raised, if `raise_on_error`.
     """
     _require_partitions(instance, symbol, dates)
+    fail_lost_runs(instance)
     loggers = {"console": {"config": {"log_level": log_level}}}
     job = definitions.resolve_implicit_global_asset_job_def()
     try:
@@ -73,6 +75,7 @@ def materialize_range(
             run_config={"loggers": loggers, **(run_config or {})},
             tags={
                 **(tags or {}),
+                **process_tag(),
                 ASSET_PARTITION_RANGE_START_TAG: partition_key(symbol, dates.start),
                 ASSET_PARTITION_RANGE_END_TAG: partition_key(symbol, dates.end),
             },

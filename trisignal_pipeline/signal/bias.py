@@ -13,7 +13,7 @@ from trisignal_pipeline.signal.rules import NEUTRAL
 Int8s = npt.NDArray[np.int8]
 
 # Places in the vector of scalars.
-COUNT, BIAS = 0, 1
+SEEN_ANY, BIAS = 0, 1
 HIGHEST, LOWEST = 2, 3
 LAST_HIGH, LAST_LOW = 4, 5
 EARLIER_HIGH, EARLIER_LOW = 6, 7
@@ -33,14 +33,16 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BiasState:
-    """All that the bias of the bars to come depends on.
+    """All that the bias of the bars to come depends on, and nothing else: two histories after which
+    the same future gives the same biases, gap by gap, have equal states.
 
-    scalars          int64 [8]: how many bars have been seen, the bias, the extremes, high and low
-                     of the last two bars
+    scalars          int64 [8]: whether a bar has been seen, the bias, the extremes, high and low of
+                     the last two bars
     bullish, bearish, inverse_bullish, inverse_bearish
                      the gaps alive, int64 [k, 3]: bottom, top (price units) and the `ts` of the
-                     bar that opened the gap; in the kernel's order. An inverse gap is named by what
-                     it has become: a bullish one was a bearish gap.
+                     bar that opened the gap; in the order in which closes would remove them, the
+                     first to go last in the first two sets and first in the other two. An inverse
+                     gap is named by what it has become: a bullish one was a bearish gap.
     """
 
     scalars: Int64s
@@ -71,11 +73,6 @@ class BiasState:
         )
 
     @property
-    def bars_seen(self) -> int:
-        """How many bars the series has had."""
-        return int(self.scalars[COUNT])
-
-    @property
     def bias(self) -> int:
         """The bias after the last of them, as a code of `rules`."""
         return int(self.scalars[BIAS])
@@ -89,7 +86,7 @@ class BiasState:
 def no_bars_yet() -> BiasState:
     """The state before the first bar."""
     scalars = np.empty(8, np.int64)
-    scalars[COUNT], scalars[BIAS] = 0, NEUTRAL
+    scalars[SEEN_ANY], scalars[BIAS] = 0, NEUTRAL
     scalars[HIGHEST], scalars[LOWEST] = NEVER_BELOW, NEVER_ABOVE  # any bar widens them
     for high, low in ((LAST_HIGH, LAST_LOW), (EARLIER_HIGH, EARLIER_LOW)):
         scalars[high], scalars[low] = NEVER_ABOVE, NEVER_BELOW  # no bar leaves a gap to them
@@ -134,8 +131,25 @@ def bias_of(
             inverse_bearish,
             bias[rows],
         )
-    sets = [gaps[:alive].copy() for gaps, alive in zip(sets, sizes, strict=True)]
-    return BiasState(scalars, *sets), bias
+    bullish, bearish, inverse_bullish, inverse_bearish = (
+        gaps[:alive] for gaps, alive in zip(sets, sizes, strict=True)
+    )
+    return BiasState(
+        scalars,
+        _sorted_by(bullish[:, BOTTOM], bullish),
+        _sorted_by(-bearish[:, TOP], bearish),
+        _sorted_by(-inverse_bullish[:, BOTTOM], inverse_bullish),
+        _sorted_by(inverse_bearish[:, TOP], inverse_bearish),
+    ), bias
+
+
+def _sorted_by(threshold: Int64s, gaps: Int64s) -> Int64s:
+    """The gaps in the one order their set has: what is sorted is a stack, and a heap too.
+
+    The kernel leaves a heap in an order that tells of gaps long gone.
+    """
+    order = np.lexsort((gaps[:, BIRTH], gaps[:, TOP], gaps[:, BOTTOM], threshold))
+    return np.ascontiguousarray(gaps[order])
 
 
 def _with_room(gaps: Int64s, alive: int, room: int) -> Int64s:

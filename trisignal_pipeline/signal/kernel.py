@@ -28,7 +28,6 @@ from trisignal_pipeline.signal.bias import (
     BIAS,
     BIRTH,
     BOTTOM,
-    COUNT,
     EARLIER_HIGH,
     EARLIER_LOW,
     HIGHEST,
@@ -37,6 +36,7 @@ from trisignal_pipeline.signal.bias import (
     LOWEST,
     NEVER_ABOVE,
     NEVER_BELOW,
+    SEEN_ANY,
     TOP,
 )
 from trisignal_pipeline.signal.compiled import compiled, inlined
@@ -153,7 +153,7 @@ def run_bias(  # noqa: PLR0912, PLR0915 - the four rules share their state in re
     inverse_floor = inverse_bullish[0, BOTTOM] if inverse_bullish_n else NEVER_BELOW
     inverse_ceiling = inverse_bearish[0, TOP] if inverse_bearish_n else NEVER_ABOVE
 
-    seen_any = scalars[COUNT] > 0
+    seen_any = scalars[SEEN_ANY] > 0
     for i in range(len(ts)):
         bar_high, bar_low, bar_close = high[i], low[i], close[i]
 
@@ -210,7 +210,8 @@ def run_bias(  # noqa: PLR0912, PLR0915 - the four rules share their state in re
         last_high, last_low = bar_high, bar_low
         bias_out[i] = bias
 
-    scalars[COUNT] += len(ts)
+    if len(ts):
+        scalars[SEEN_ANY] = 1
     scalars[BIAS] = bias
     scalars[HIGHEST], scalars[LOWEST] = highest, lowest
     scalars[LAST_HIGH], scalars[LAST_LOW] = last_high, last_low

@@ -5,7 +5,7 @@ The result is the same, byte for byte, however a history is cut into calls of `a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,7 +62,8 @@ class TimeframeState:
 class EngineState:
     """Everything the signal of the bars to come depends on. Never changed, only followed.
 
-    It is valid for exactly the bars, the rules and the anchor it was made from.
+    Two histories that lead to equal states have the same signal from there on. A state is valid for
+    exactly the bars, the rules and the anchor it was made from.
     """
 
     anchor: Anchor
@@ -70,11 +71,6 @@ class EngineState:
     minutes: BiasState
     higher: tuple[TimeframeState, ...]
     last: LastMinute | None
-
-    @property
-    def bars_seen(self) -> int:
-        """How many 1-minute bars went into it."""
-        return self.minutes.bars_seen
 
     @property
     def gaps_alive(self) -> int:
@@ -140,7 +136,9 @@ def _advance_higher(
     state: TimeframeState, timeframe: str, bars: Bars, around: Sessions
 ) -> tuple[TimeframeState, Int8s]:
     """One higher timeframe after `bars`, and its bias as seen on each of them: int8 [n]."""
-    finished, unfinished = fold(bars, timeframe, around, state.unfinished)
+    # A volume is no part of the signal: a corrected one must not make the state another.
+    silent = replace(bars, volume=np.zeros(len(bars), np.int64))
+    finished, unfinished = fold(silent, timeframe, around, state.unfinished)
     series, bias = bias_of(state.series, finished.ts, finished.high, finished.low, finished.close)
     # Each bias is seen from the minute that finished its bar until the next one is finished.
     seen = np.repeat(

@@ -9,15 +9,22 @@ transaction of the writer can't take down.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg.types.json import Jsonb
 
-from trisignal_pipeline.errors import DatabaseUnavailableError
+from trisignal_pipeline.errors import TransientError
 from trisignal_pipeline.market.dates import DateRange, utc
-from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
+from trisignal_pipeline.storage.connection import (
+    Connection,
+    Database,
+    as_trisignal_errors,
+    rows,
+    scalar,
+)
 from trisignal_pipeline.storage.locks import hold_ingest_run, release_ingest_run
 from trisignal_pipeline.storage.replacement import Written
 
@@ -131,42 +138,46 @@ def ingest_run(
     """
     connection = database.open("audit", autocommit=True)
     try:
-        close_stale_runs(connection)
-        run_id = int(
-            scalar(connection, "SELECT nextval(pg_get_serial_sequence('data_ingest_runs', 'id'))")
-        )
-        # Locked before it can be seen, or another run could take it for a dead one.
-        hold_ingest_run(connection, run_id)
-        connection.execute(
-            """
-            INSERT INTO data_ingest_runs (
-                id, vendor, dataset, file_name, file_sha256, asset, symbol, start_date, end_date,
-                source, dagster_run_id, status, row_count, inserted_count, updated_count,
-                batch_count)
-            VALUES (%s, 'databento', %s, %s, %s, %s, %s, %s, %s, %s, %s, 'running', 0, 0, 0, 0)
-            """,
-            (
-                run_id,
-                dataset,
-                ", ".join(file.name for file in files) or None,
-                ", ".join(file.sha256 for file in files) or None,
-                asset,
-                symbol,
-                dates.start,
-                dates.end,
-                source,
-                dagster_run_id,
-            ),
-        )
+        with as_trisignal_errors(database):
+            close_stale_runs(connection)
+            run_id = int(scalar(connection, _NEXT_ID))
+            # Locked before it can be seen, or another run could take it for a dead one.
+            hold_ingest_run(connection, run_id)
+            connection.execute(
+                """
+                INSERT INTO data_ingest_runs (
+                    id, vendor, dataset, file_name, file_sha256, asset, symbol, start_date,
+                    end_date, source, dagster_run_id, status, row_count, inserted_count,
+                    updated_count, batch_count)
+                VALUES (%s, 'databento', %s, %s, %s, %s, %s, %s, %s, %s, %s, 'running', 0, 0, 0, 0)
+                """,
+                (
+                    run_id,
+                    dataset,
+                    ", ".join(file.name for file in files) or None,
+                    ", ".join(file.sha256 for file in files) or None,
+                    asset,
+                    symbol,
+                    dates.start,
+                    dates.end,
+                    source,
+                    dagster_run_id,
+                ),
+            )
         try:
             yield IngestRun(run_id)
         except BaseException as error:
-            _close_as_failed(database, connection, run_id, error)
+            # Where no connection can be had the row stays `running`, and the next run finds its
+            # lock free.
+            with suppress(TransientError):
+                _close(database, connection, run_id, "failed", _in_words(database, error))
             raise
-        _close(connection, run_id, "success", None)
-        release_ingest_run(connection, run_id)
+        _close(database, connection, run_id, "success", None)
     finally:
         connection.close()
+
+
+_NEXT_ID = "SELECT nextval(pg_get_serial_sequence('data_ingest_runs', 'id'))"
 
 
 def close_stale_runs(connection: Connection) -> list[int]:
@@ -208,30 +219,25 @@ def recent_runs(connection: Connection, limit: int) -> list[dict[str, Any]]:
     )
 
 
-def _close(connection: Connection, run_id: int, status: str, error: str | None) -> None:
-    connection.execute(
+def _close(
+    database: Database, connection: Connection, run_id: int, status: str, error: str | None
+) -> None:
+    """Close the row, on a new connection where the audit's own was lost."""
+    closed = (
         """
         UPDATE data_ingest_runs SET status = %s, error = %s, finished_at = clock_timestamp()
         WHERE id = %s
         """,
         (status, error, run_id),
     )
-
-
-def _close_as_failed(
-    database: Database, connection: Connection, run_id: int, error: BaseException
-) -> None:
-    text = database.masked(f"{type(error).__name__}: {error}")[:MOST_ERROR_CHARACTERS]
-    if not connection.closed:
-        try:
-            _close(connection, run_id, "failed", text)
-        except Exception:  # noqa: S110 a connection of its own is tried next
-            pass
-        else:
-            return
     try:
+        connection.execute(*closed)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
         with database.connect("audit", autocommit=True) as fresh:
-            _close(fresh, run_id, "failed", text)
-    except DatabaseUnavailableError:
-        # The row stays `running` without a lock: the next run marks it as stale.
-        return
+            fresh.execute(*closed)
+
+
+def _in_words(database: Database, error: BaseException) -> str:
+    """The error as the audit's row can hold it: masked, of bounded length, valid text."""
+    text = database.masked(f"{type(error).__name__}: {error}").replace("\0", " ")
+    return text.encode(errors="replace").decode()[:MOST_ERROR_CHARACTERS]

@@ -8,7 +8,7 @@ other file holds those dates.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,6 @@ class Coverage:
 
     verified: tuple[CataloguedFile, ...] = ()
     refused: tuple[CataloguedFile, ...] = ()
-    _unknown: tuple[CataloguedFile, ...] = field(default=(), repr=False)
 
     def files(self, day: date) -> list[CataloguedFile]:
         """Verified files that cover `day`, in the order in which later ones overrule earlier."""

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
-from trisignal_pipeline.errors import ConfigurationError, DatabaseUnavailableError
+from trisignal_pipeline.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    TransientError,
+    TrisignalError,
+)
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 
@@ -21,13 +27,18 @@ Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 
 CONNECT_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One PostgreSQL database. The URL may hold a password and is never printed."""
+    """One PostgreSQL database. The URL may hold a password and is never printed.
+
+    lock_timeout_seconds   how long a statement waits for a table or row that another session holds
+    """
 
     url: str = field(repr=False)
+    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
 
     @classmethod
     def for_settings(cls, settings: Settings) -> Database:
@@ -50,6 +61,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: the server can't be reached, or went away.
+            TransientError: another session held what a statement needs for too long.
             ConfigurationError: the URL is not one PostgreSQL understands.
         """
         connection = self.open(purpose, autocommit=autocommit)
@@ -77,35 +89,90 @@ class Database:
             raise ConfigurationError(
                 f"TRISIGNAL_DATABASE_URL is not a PostgreSQL URL: {self.masked(str(error))}"
             ) from None
-        # Compiling a plan costs more than any statement here takes.
-        connection.execute("SET TIME ZONE 'UTC'; SET jit = off")
+        try:
+            with as_trisignal_errors(self):
+                # Compiling a plan costs more than any statement here takes.
+                connection.execute("SET TIME ZONE 'UTC'; SET jit = off")
+                set_lock_timeout(connection, self.lock_timeout_seconds)
+        except TrisignalError:
+            connection.close()
+            raise
         connection.autocommit = autocommit
         return connection
 
     def place(self) -> str:
         """Host and database name, without user or password."""
-        parts = conninfo_to_dict(self.url)
+        parts = _parts_of(self.url)
         return f"{parts.get('dbname', '?')} at {parts.get('host', 'localhost')}"
 
     def masked(self, text: str) -> str:
         """`text` in one line, without the password, should it hold it."""
-        password = conninfo_to_dict(self.url).get("password")
-        if password:
-            text = text.replace(str(password), "***")
-        text = re.sub(r"(postgres(?:ql)?://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+        written = re.match(r"\w+://[^:/@\s]*:(?P<password>\S*)@", self.url)
+        secrets = {str(_parts_of(self.url).get("password") or "")}
+        if written is not None:
+            secrets |= {written["password"], unquote(written["password"])}
+        for secret in sorted(secrets - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        text = re.sub(r"(postgres(?:ql)?(?:\+\w+)?://[^:/@\s]*):\S*@", r"\1:***@", text)
+        text = re.sub(r"(\bpassword\s*=\s*)('(?:\\.|[^'])*'|[^\s&]+)", r"\1***", text)
         return " ".join(text.split())
+
+
+def set_lock_timeout(connection: Connection, seconds: float) -> None:
+    """From now on, wait at most so long for what another session holds; 0 waits for ever."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false)", (f"{round(seconds * 1000)}ms",)
+    )
 
 
 @contextmanager
 def as_trisignal_errors(database: Database) -> Iterator[None]:
-    """Turn a lost connection into an error of ours, whose class says that it may pass."""
+    """Turn a lost connection and a lock in vain into errors of ours, which may pass."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseUnavailableError(
-            f"the connection to the database was lost ({database.place()}): "
-            f"{database.masked(str(error))}; run the same again, nothing is counted twice"
+    except psycopg.errors.LockNotAvailable as error:
+        raise TransientError(
+            f"{_holders(database)} for longer than {database.lock_timeout_seconds:g} s "
+            f"({database.place()}); run the same again when that session has ended, nothing is "
+            "counted twice"
         ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+        raise DatabaseUnavailableError(
+            f"{'the connection to the database was lost' if lost else 'the database gave up'} "
+            f"({database.place()}): {database.masked(str(error))}; run the same again, nothing is "
+            "counted twice"
+        ) from error
+
+
+def _holders(database: Database) -> str:
+    """Who holds which table, in words; the strongest locks first."""
+    try:
+        with psycopg.connect(
+            database.url, connect_timeout=CONNECT_TIMEOUT_SECONDS, autocommit=True
+        ) as connection:
+            found = connection.execute(_TABLE_LOCKS).fetchall()
+    except psycopg.Error:
+        found = []
+    if not found:
+        return "another session held a table or a row that is needed"
+    return "; ".join(
+        f"table {table} is locked by process {pid} ({program}; to end it: "
+        f"SELECT pg_terminate_backend({pid}))"
+        for table, pid, program in found
+    )
+
+
+# A partitioned table's name comes before those of its partitions.
+_TABLE_LOCKS = """
+    SELECT min(c.relname), a.pid, coalesce(nullif(a.application_name, ''), 'no name')
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.granted AND c.relkind IN ('r', 'p') AND c.relnamespace <> 'pg_catalog'::regnamespace
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode <> 'AccessShareLock' AND a.pid <> pg_backend_pid()
+    GROUP BY a.pid, a.application_name, a.xact_start
+    ORDER BY bool_or(l.mode = 'AccessExclusiveLock') DESC, a.xact_start LIMIT 3
+"""
 
 
 def rows(
@@ -117,6 +184,14 @@ def rows(
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(statement, named or parameters).fetchall()
+
+
+def _parts_of(url: str) -> dict[str, Any]:
+    """The parts of a URL; none of one that PostgreSQL doesn't understand."""
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return {}
 
 
 def scalar(connection: Connection, statement: LiteralString, *parameters: object) -> Any:

@@ -23,6 +23,7 @@ from trisignal_pipeline.storage.audit import IngestRun
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars
 from trisignal_pipeline.storage.connection import Connection, Database, as_trisignal_errors
+from trisignal_pipeline.storage.locks import hold_ingest_run
 
 DEFAULT_BATCH_ROWS = 500
 FIRST_WAIT_SECONDS = 0.2
@@ -57,6 +58,7 @@ def write_range(
     Raises:
         DatabaseUnavailableError: the server stayed away through all attempts; what was committed
             before is counted in the audit, and the dates it changed are not called there.
+        TransientError: another session held a table that is written for too long.
     """
     described = describe_dates(table.layer, dates, delivery.accepted, delivery.rejected)
     with _Writer(database, run) as writer:
@@ -117,6 +119,9 @@ class _Writer:
     def _open(self) -> Connection:
         if self._connection is None:
             self._connection = self._database.open("bars writer", autocommit=True)
+            with as_trisignal_errors(self._database):
+                # A server that was restarted forgot that this run is alive.
+                hold_ingest_run(self._connection, self._run.id)
         return self._connection
 
     def _drop(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from trisignal_pipeline.errors import SymbolBusyError
-from trisignal_pipeline.storage.connection import Connection, Database, scalar
+from trisignal_pipeline.storage.connection import Connection, Database, scalar, set_lock_timeout
 
 # The first of the two keys of an advisory lock says what the second one is.
 _SYMBOL = 0x7516_0001
@@ -58,7 +58,5 @@ def release_ingest_run(connection: Connection, run_id: int) -> None:
 
 
 def _wait_for(connection: Connection, kind: int, key: int, patience_seconds: float) -> None:
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false)", (f"{int(patience_seconds * 1000)}ms",)
-    )
+    set_lock_timeout(connection, patience_seconds)
     connection.execute("SELECT pg_advisory_lock(%s, %s)", (kind, key))

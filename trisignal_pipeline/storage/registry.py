@@ -51,15 +51,7 @@ def market(connection: Connection, symbol: str) -> Market:
         SymbolError: `symbol` is malformed.
         UnknownSymbolError: the registry has no such symbol.
     """
-    parse_internal(symbol)
-    found = rows(connection, "SELECT * FROM symbol_registry WHERE internal_symbol = %s", symbol)
-    if not found:
-        known = ", ".join(row["internal_symbol"] for row in list_symbols(connection))
-        raise UnknownSymbolError(
-            f"{symbol} is not in the symbol registry, which has {known or 'none'}; "
-            f"add it with: trisignal symbols add {symbol}"
-        )
-    return _market(found[0])
+    return _market(_row(connection, symbol))
 
 
 def list_symbols(connection: Connection) -> list[dict[str, Any]]:
@@ -80,20 +72,20 @@ def add_symbol(connection: Connection, symbol: str, values: Mapping[str, object]
         ConfigurationError: a value its column can't take.
     """
     parsed = parse_internal(symbol)
-    added = connection.execute(
-        """
-        INSERT INTO symbol_registry (internal_symbol, dataset, root, roll_rule, rank, schema,
-            stype_in, is_active, vendor_dataset, schema_name, timezone, session_profile,
-            price_floor)
-        VALUES (%s, %s, %s, 'v', 0, 'ohlcv-1m', 'continuous', true, %s, 'ohlcv-1m',
-                'America/Chicago', 'cme_equity', 0)
-        ON CONFLICT (internal_symbol) DO NOTHING
-        """,
-        (symbol, parsed.dataset, parsed.root, parsed.dataset),
-    )
-    if values:
-        set_symbol(connection, symbol, values)
+    with connection.transaction():
+        added = connection.execute(_ADD, (symbol, parsed.dataset, parsed.root, parsed.dataset))
+        if values:
+            set_symbol(connection, symbol, values)
     return added.rowcount == 1
+
+
+_ADD = """
+    INSERT INTO symbol_registry (internal_symbol, dataset, root, roll_rule, rank, schema,
+        stype_in, is_active, vendor_dataset, schema_name, timezone, session_profile, price_floor)
+    VALUES (%s, %s, %s, 'v', 0, 'ohlcv-1m', 'continuous', true, %s, 'ohlcv-1m',
+            'America/Chicago', 'cme_equity', 0)
+    ON CONFLICT (internal_symbol) DO NOTHING
+"""
 
 
 def set_symbol(connection: Connection, symbol: str, values: Mapping[str, object]) -> None:
@@ -108,14 +100,29 @@ def set_symbol(connection: Connection, symbol: str, values: Mapping[str, object]
         raise ConfigurationError(
             f"{symbol}: {', '.join(unknown)} can't be set; settable are {', '.join(SETTABLE)}"
         )
-    market(connection, symbol)
-    for name, value in values.items():
-        _set(connection, symbol, name, value)
+    _row(connection, symbol)
+    # A value may be one its column takes and no market has: it is read back before it stays.
+    with connection.transaction():
+        for name, value in values.items():
+            _set(connection, symbol, name, value)
+        market(connection, symbol)
 
 
 def rules_of(connection: Connection, symbol: str) -> str:
     """What of the registry decides the symbol's signals, as one text to compare by."""
     return str(scalar(connection, "SELECT signal_rules(%s)", symbol))
+
+
+def _row(connection: Connection, symbol: str) -> dict[str, Any]:
+    parse_internal(symbol)
+    found = rows(connection, "SELECT * FROM symbol_registry WHERE internal_symbol = %s", symbol)
+    if not found:
+        known = ", ".join(row["internal_symbol"] for row in list_symbols(connection))
+        raise UnknownSymbolError(
+            f"{symbol} is not in the symbol registry, which has {known or 'none'}; "
+            f"add it with: trisignal symbols add {symbol}"
+        )
+    return found[0]
 
 
 def _set(connection: Connection, symbol: str, name: str, value: object) -> None:

@@ -62,6 +62,16 @@ def test_a_deployments_own_configuration_counts(
         assert opened.run_monitoring_cancel_timeout_seconds == 77
 
 
+def test_a_copy_of_our_configuration_never_counts_for_the_product_itself(
+    own_settings: Settings,
+) -> None:
+    home, configuration = dagster_home(own_settings, {})
+    (home / "dagster.yaml").write_text("outdated: true")
+
+    assert dagster_home(own_settings, {"DAGSTER_HOME": str(home)}) == (home, configuration)
+    assert configuration == project_file("dagster.yaml")
+
+
 def test_runs_of_one_instance_are_seen_by_the_next(
     own_settings: Settings, dagster_database: str
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,6 +20,7 @@ from trisignal_pipeline.errors import (
     WrongRunError,
 )
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.orchestration.lost_runs import PROCESS_TAG, fail_lost_runs, process_tag
 from trisignal_pipeline.orchestration.partitions import BAR_DATES, partition_key, sync_symbols
 from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
 from trisignal_pipeline_tests.orchestration.toy_assets import (
@@ -23,6 +28,7 @@ from trisignal_pipeline_tests.orchestration.toy_assets import (
     FAILING_VARIABLE,
     INTERRUPTED_VARIABLE,
     KEYS,
+    KILLED_VARIABLE,
     defs,
 )
 
@@ -163,6 +169,52 @@ def test_ctrl_c_ends_the_run_and_is_not_swallowed(
     assert [run.status for run in instance_with_symbols.get_runs()] == [dg.DagsterRunStatus.FAILURE]
     assert _materializations(instance_with_symbols, KEYS[0])
     assert not _materializations(instance_with_symbols, KEYS[1])
+
+
+KILLED_RUN = """
+from datetime import date
+from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.orchestration.instance import open_instance
+from trisignal_pipeline.orchestration.range_run import materialize_range
+from trisignal_pipeline.settings import Settings
+from trisignal_pipeline_tests.orchestration.toy_assets import KEYS, defs
+day = DateRange(date(2024, 1, 2), date(2024, 1, 2))
+with open_instance(Settings.from_environment()) as instance:
+    materialize_range(defs, instance, KEYS, "GLBX.MDP3:NQ", day)
+"""
+
+
+def test_a_killed_run_is_recorded_as_failed_by_the_next(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN],
+        env={**os.environ, KILLED_VARIABLE: "toy_1"},
+        check=False,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    [lost] = instance_with_symbols.get_runs()
+    assert lost.status == dg.DagsterRunStatus.STARTED
+
+    run = _run(instance_with_symbols, KEYS[:1])
+
+    by_id = {found.run_id: found.status for found in instance_with_symbols.get_runs()}
+    assert by_id == {
+        lost.run_id: dg.DagsterRunStatus.FAILURE,
+        run.run_id: dg.DagsterRunStatus.SUCCESS,
+    }
+
+
+def test_a_run_at_work_is_left_alone(instance_with_symbols: dg.DagsterInstance) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    elsewhere = {PROCESS_TAG: "another-host 1"}
+    for tags in (process_tag(), elsewhere, {}):
+        instance_with_symbols.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+    assert fail_lost_runs(instance_with_symbols) == []
+    statuses = {run.status for run in instance_with_symbols.get_runs()}
+    assert statuses == {dg.DagsterRunStatus.STARTED}
 
 
 def test_the_selection_alone_is_materialised(instance_with_symbols: dg.DagsterInstance) -> None:

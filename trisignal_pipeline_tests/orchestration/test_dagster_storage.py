@@ -29,9 +29,13 @@ TABLES_AND_INDEXES = """
 """
 
 
+def _for_psycopg2(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg2://")
+
+
 @pytest.fixture
 def url(dagster_database: str) -> str:
-    return dagster_database.replace("postgresql://", "postgresql+psycopg2://")
+    return _for_psycopg2(dagster_database)
 
 
 @pytest.fixture
@@ -56,7 +60,9 @@ def _pooled_connections(database: str) -> int:
     )
 
 
-def test_four_processes_that_start_at_once_make_the_tables_once(dagster_database: str) -> None:
+def test_four_processes_that_start_at_once_make_the_tables_once(
+    empty_dagster_database: str,
+) -> None:
     script = (
         "from dagster import DagsterInstance\n"
         "from dagster._core.instance.ref import InstanceRef\n"
@@ -87,18 +93,18 @@ def test_four_processes_that_start_at_once_make_the_tables_once(dagster_database
 
     assert [process.returncode for process in processes] == [0] * 4, outcomes
     assert not any("Retrying" in errors for _, errors in outcomes)
-    assert len(_query(dagster_database, "SELECT * FROM alembic_version")) == 1
+    assert len(_query(empty_dagster_database, "SELECT * FROM alembic_version")) == 1
 
 
-def test_tables_left_half_made_are_completed(dagster_database: str, url: str) -> None:
-    PooledStorage(url).event_log_storage.dispose()
-    complete = _query(dagster_database, TABLES_AND_INDEXES)
-    with psycopg.connect(dagster_database) as connection:
+def test_tables_left_half_made_are_completed(empty_dagster_database: str) -> None:
+    PooledStorage(_for_psycopg2(empty_dagster_database)).event_log_storage.dispose()
+    complete = _query(empty_dagster_database, TABLES_AND_INDEXES)
+    with psycopg.connect(empty_dagster_database) as connection:
         connection.execute("DROP TABLE run_tags, kvs, jobs, instigators, alembic_version")
 
-    PooledStorage(url).event_log_storage.dispose()
+    PooledStorage(_for_psycopg2(empty_dagster_database)).event_log_storage.dispose()
 
-    assert set(_query(dagster_database, TABLES_AND_INDEXES)) == set(complete)
+    assert set(_query(empty_dagster_database, TABLES_AND_INDEXES)) == set(complete)
 
 
 def test_no_connection_outlives_its_instance(dagster_database: str, storage: PooledStorage) -> None:

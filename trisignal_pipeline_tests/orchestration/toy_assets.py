@@ -23,6 +23,7 @@ KEYS = [dg.AssetKey(name) for name in NAMES]
 
 FAILING_VARIABLE = "TOY_ASSET_THAT_FAILS"
 INTERRUPTED_VARIABLE = "TOY_ASSET_THAT_IS_INTERRUPTED"
+KILLED_VARIABLE = "TOY_ASSET_THAT_IS_KILLED"
 
 
 def _toy(name: str, upstream: list[str]) -> dg.AssetsDefinition:
@@ -39,6 +40,8 @@ def _toy(name: str, upstream: list[str]) -> dg.AssetsDefinition:
         keys = [key for scope in symbol_dates(context) for key in scope.partition_keys]
         if os.environ.get(INTERRUPTED_VARIABLE) == name:
             os.kill(os.getpid(), signal.SIGINT)
+        if os.environ.get(KILLED_VARIABLE) == name:
+            os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get(FAILING_VARIABLE) == name:
             raise RefusedFileError(f"{keys[0]}: cut short")
         add_metadata_per_partition(

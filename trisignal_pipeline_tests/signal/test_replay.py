@@ -124,7 +124,6 @@ def test_the_state_knows_the_last_minute() -> None:
     assert state.last.ts == bars.ts[-1]
     assert state.last.close == bars.close[-1]
     assert state.last.bias == tuple(series.bias[-1].tolist())
-    assert state.bars_seen == len(bars)
     assert state.gaps_alive > 10
 
 
@@ -167,4 +166,4 @@ def test_bars_that_were_already_replayed_are_refused() -> None:
 def test_an_unknown_session_profile_is_refused_at_the_start() -> None:
     with pytest.raises(CalendarError, match=r"'nyse'.*cme_equity"):
         start(Anchor.SESSION, "nyse")
-    assert start(Anchor.UTC, "nyse").bars_seen == 0
+    assert start(Anchor.UTC, "nyse").last is None

@@ -112,7 +112,9 @@ def test_of_several_processes_at_once_one_migrates(empty_database_url: str) -> N
         process.stdout.close()
         assert process.wait() == 0
 
-    assert sorted(said) == ["", "", "", head_revision()]
+    assert sorted(said)[:3] == ["", "", ""]
+    assert sorted(said)[3].startswith("0001")
+    assert current_revision(empty_database_url) == head_revision()
 
 
 @pytest.mark.parametrize(
@@ -245,4 +247,4 @@ def test_a_statement_timeout_of_the_role_does_not_cut_a_migration(empty_database
         f"ALTER DATABASE {name} SET statement_timeout = '300ms'",
     )
 
-    assert migrate(empty_database_url) == [head_revision()]
+    assert migrate(empty_database_url)[-1] == head_revision()
