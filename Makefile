@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# A virtual environment without pip, as Debian leaves one behind, must not pass for a finished one.
+.DELETE_ON_ERROR:
+
 .PHONY: help install demo dev test lint bench lock clean
 
 help:  ## say what the targets do
@@ -42,11 +45,21 @@ $(VENV)/bin/python:
 		{ echo "trisignal needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# What was interrupted is installed over again: pip takes half a package for a whole one.
+UNFINISHED := $(VENV)/.unfinished
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(if $(wildcard $(UNFINISHED)),--ignore-installed)
+
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@touch $(UNFINISHED)
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@rm $(UNFINISHED)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $(UNFINISHED)
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@rm $(UNFINISHED)
 	@touch $@

@@ -11,6 +11,8 @@ from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
+from trisignal_pipeline.commands.refresh import refresh
+from trisignal_pipeline.commands.status import status
 from trisignal_pipeline.commands.symbols import symbols
 from trisignal_pipeline.errors import TrisignalError
 
@@ -35,7 +37,7 @@ def trisignal() -> None:
     """
 
 
-for command in (demo, dev, db, symbols, backfill, triangles, bias, counts, runs):
+for command in (demo, dev, db, symbols, backfill, refresh, status, triangles, bias, counts, runs):
     trisignal.add_command(command)
 
 

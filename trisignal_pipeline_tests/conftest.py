@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +20,16 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def server() -> Iterator[EmbeddedServer]:
     """A real server of the suite's own, gone when the suite ends."""
-    server = EmbeddedServer.for_home(tmp_path_factory.mktemp("server"), os.environ)
+    home = Path(tempfile.mkdtemp(prefix="trisignal-tests-"))
+    # Where root runs the tests another account runs the server, and has to get here.
+    home.chmod(0o755)
+    server = EmbeddedServer.for_home(home, os.environ)
     server.ensure_running()
     yield server
     server.reset()
+    shutil.rmtree(home)
 
 
 def _create_database(server: EmbeddedServer, template: str = "template0") -> str:

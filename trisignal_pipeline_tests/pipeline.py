@@ -218,7 +218,7 @@ def open_pipeline(
             environment.setenv("TRISIGNAL_RAW_DIR", str(settings.raw_dir))
             environment.setenv("TRISIGNAL_DATABASE_URL", server.url(bars))
             environment.setenv(URL_VARIABLE, server.url(dagster))
-            environment.delenv("DAGSTER_HOME", raising=False)
+            _without_dagster_variables(environment)
             yield Pipeline(settings)
     finally:
         for name in (bars, dagster):
@@ -231,9 +231,16 @@ def make_dagster_template(server: EmbeddedServer, folder: Path) -> str:
     create_database(server, name, "template0")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(URL_VARIABLE, server.url(name))
-        environment.delenv("DAGSTER_HOME", raising=False)
+        _without_dagster_variables(environment)
         with open_instance(Settings(folder / "home", folder / "raw")):
             return name
+
+
+def _without_dagster_variables(environment: pytest.MonkeyPatch) -> None:
+    # Set before it is deleted, so that what the product sets is undone as well.
+    for name in ("DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE"):
+        environment.setenv(name, "")
+        environment.delenv(name)
 
 
 def create_database(server: EmbeddedServer, name: str, template: str) -> None:

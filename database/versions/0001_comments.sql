@@ -52,12 +52,11 @@ COMMENT ON TABLE signal_dates IS 'The UTC dates whose biases are complete, and t
 COMMENT ON COLUMN signal_dates.symbol IS 'The market as symbol_registry.internal_symbol names it.';
 COMMENT ON COLUMN signal_dates.date IS 'UTC date of the bars'' OPEN.';
 COMMENT ON COLUMN signal_dates.source_table IS 'The table the date''s bars were read from.';
-COMMENT ON COLUMN signal_dates.bar_count IS 'Bars the signal was computed on, after its own hygiene rules.';
-COMMENT ON COLUMN signal_dates.triangle_count IS 'Triangles of the date; null until they are written.';
+COMMENT ON COLUMN signal_dates.bar_count IS 'Bars stored of the date, before the hygiene rules that guard legacy bars.';
+COMMENT ON COLUMN signal_dates.triangle_count IS 'How many triangles the date has.';
 COMMENT ON COLUMN signal_dates.history_fingerprint IS 'selected_bar_dates.history_fingerprint as the biases were computed from: every bar up to the end of the date.';
 COMMENT ON COLUMN signal_dates.rules IS 'signal_rules(symbol) as the biases were computed by.';
 COMMENT ON COLUMN signal_dates.logic_version IS 'The version of the rules the date was computed by.';
-COMMENT ON COLUMN signal_dates.triangles_fingerprint IS 'The history_fingerprint the triangles were computed for, where they are written apart from the biases; null where both are written at once.';
 COMMENT ON COLUMN signal_dates.completed_at IS 'When the date was completed.';
 
 COMMENT ON TABLE data_ingest_runs IS 'The audit: one row for every range of bars a materialisation wrote, closed whatever happened.';
@@ -177,5 +176,5 @@ COMMENT ON COLUMN selected_bar_dates.first_ts IS 'OPEN of the first bar, UTC.';
 COMMENT ON COLUMN selected_bar_dates.last_ts IS 'OPEN of the last bar, UTC.';
 COMMENT ON COLUMN selected_bar_dates.history_fingerprint IS 'The sum of the fingerprints of this and all earlier selected dates: it changes when any bar up to here does.';
 
-COMMENT ON VIEW signal_dates_in_doubt IS 'Dates whose stored signal is not what computing it now would give, or whose triangles are missing.';
+COMMENT ON VIEW signal_dates_in_doubt IS 'Dates whose stored signal is not what computing it now would give.';
 COMMENT ON COLUMN signal_dates_in_doubt.reason IS 'Why the date is in doubt.';

@@ -80,7 +80,6 @@ CREATE TABLE IF NOT EXISTS signal_dates (
     history_fingerprint numeric NOT NULL,
     rules text NOT NULL,
     logic_version text NOT NULL,
-    triangles_fingerprint numeric,
     completed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (symbol, date)
 );

@@ -56,10 +56,7 @@ WITH rules AS MATERIALIZED (
            CASE WHEN b.symbol IS NULL THEN 'bars are no longer selected'
                 WHEN b.history_fingerprint <> s.history_fingerprint
                     THEN 'bars changed on this date or before it'
-                WHEN r.current IS DISTINCT FROM s.rules THEN 'rules changed'
-                WHEN s.triangle_count IS NULL THEN 'triangles are missing'
-                WHEN s.triangles_fingerprint <> s.history_fingerprint
-                    THEN 'triangles are of other biases' END AS reason
+                WHEN r.current IS DISTINCT FROM s.rules THEN 'rules changed' END AS reason
     FROM signal_dates s
     LEFT JOIN selected_bar_dates b ON b.symbol = s.symbol AND b.date = s.date
     LEFT JOIN rules r ON r.symbol = s.symbol

@@ -1,6 +1,6 @@
-"""Saved engine states, so that a signal goes on from where it was instead of from the beginning.
+"""Saved engine states, and from which minute on a signal is in doubt.
 
-Going down drops them: they can be made again from the bars.
+Going down drops the states: they can be made again from the bars.
 """
 
 from alembic import op
@@ -22,6 +22,11 @@ def upgrade() -> None:
             logic_version text NOT NULL,
             layout integer NOT NULL,
             state bytea NOT NULL,
+            last_good_close bigint,
+            last_good_contract text,
+            locked_for integer NOT NULL DEFAULT 0,
+            locked_since timestamptz,
+            locked_by text,
             created_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (symbol, date)
         );
@@ -37,7 +42,15 @@ def upgrade() -> None:
         COMMENT ON COLUMN signal_checkpoints.logic_version IS 'Version of the rules in the code.';
         COMMENT ON COLUMN signal_checkpoints.layout IS 'How the bytes of the state are laid out.';
         COMMENT ON COLUMN signal_checkpoints.state IS
-            'Gaps, extremes, unfinished higher bars, last bars and last good close, compressed.';
+            'Gaps, extremes, unfinished higher bars and last bars of all timeframes, compressed.';
+        COMMENT ON COLUMN signal_checkpoints.last_good_close IS
+            'Close of the last accepted bar, in units of 1e-9: what the hygiene rules go on from.';
+        COMMENT ON COLUMN signal_checkpoints.last_good_contract IS 'The contract of that bar.';
+        COMMENT ON COLUMN signal_checkpoints.locked_for IS
+            'How many legacy bars in a row the hygiene rules had just rejected.';
+        COMMENT ON COLUMN signal_checkpoints.locked_since IS
+            'OPEN (UTC) of the first of them.';
+        COMMENT ON COLUMN signal_checkpoints.locked_by IS 'The rule it broke.';
 
         ALTER TABLE symbol_registry
             ADD COLUMN IF NOT EXISTS lockout_alarm_minutes integer NOT NULL DEFAULT 30
@@ -45,9 +58,53 @@ def upgrade() -> None:
         COMMENT ON COLUMN symbol_registry.lockout_alarm_minutes IS
             'How many legacy bars in a row the hygiene rules may keep from the signal before it is '
             'an alarm.';
+
+        ALTER TABLE bar_dates
+            ADD COLUMN IF NOT EXISTS changed_from timestamptz,
+            ADD COLUMN IF NOT EXISTS changed_at timestamptz;
+        COMMENT ON COLUMN bar_dates.changed_from IS
+            'OPEN (UTC) of the first bar of the date that changed, appeared or disappeared since '
+            'the date''s signal was last computed.';
+        COMMENT ON COLUMN bar_dates.changed_at IS 'When that was.';
+
+        ALTER TABLE signal_dates
+            ADD COLUMN IF NOT EXISTS locked_out integer NOT NULL DEFAULT 0,
+            ADD COLUMN IF NOT EXISTS longest_lock_out integer NOT NULL DEFAULT 0,
+            ADD COLUMN IF NOT EXISTS locked_out_since timestamptz,
+            ADD COLUMN IF NOT EXISTS locked_out_by text;
+        COMMENT ON COLUMN signal_dates.locked_out IS
+            'How many legacy bars of the date the hygiene rules kept from the signal.';
+        COMMENT ON COLUMN signal_dates.longest_lock_out IS
+            'The most bars rejected in a row, up to and with one of the date.';
+        COMMENT ON COLUMN signal_dates.locked_out_since IS
+            'OPEN (UTC) of the first bar of that run.';
+        COMMENT ON COLUMN signal_dates.locked_out_by IS 'The rule that bar broke.';
+
+        CREATE VIEW signal_doubts AS
+        WITH doubts AS (
+            SELECT symbol, min(date) AS first_date, max(date) AS last_date, count(*) AS dates,
+                   string_agg(DISTINCT reason, '; ') AS reasons,
+                   (array_agg(completed_at ORDER BY date))[1] AS computed_at
+            FROM signal_dates_in_doubt
+            GROUP BY symbol
+        )
+        SELECT symbol, first_date, last_date, dates, reasons,
+               coalesce((SELECT min(b.changed_from) FROM bar_dates b
+                         WHERE b.symbol = d.symbol AND b.date <= d.first_date
+                           AND b.changed_at > d.computed_at),
+                        first_date::timestamp AT TIME ZONE 'UTC') AS from_ts
+        FROM doubts d;
+        COMMENT ON VIEW signal_doubts IS
+            'For each symbol with stored signals that were computed from other bars or under other '
+            'rules than there are now: how many dates, and from which minute (OPEN, UTC) on.';
         """
     )
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE signal_checkpoints")
+    op.execute(
+        """
+        DROP VIEW signal_doubts;
+        DROP TABLE signal_checkpoints;
+        """
+    )

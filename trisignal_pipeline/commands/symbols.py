@@ -25,6 +25,7 @@ _LISTED = (
     "small_range_points",
     "big_gap_points",
     "flat_discontinuity_points",
+    "lockout_alarm_minutes",
     "require_engulfing",
     "require_sweep_engulfing",
     "htf_aligned_only",
@@ -46,6 +47,7 @@ def symbols() -> None:
       tick_size                in points
       price_floor, discontinuity_points, small_range_points, big_gap_points,
       flat_discontinuity_points                    hygiene thresholds, in points
+      lockout_alarm_minutes    how many bars in a row may be rejected before it is an alarm
       require_engulfing, require_sweep_engulfing, htf_aligned_only   triangle filters
       aligned_timeframes       of 5m,15m,1h,4h,1d, with commas
     """

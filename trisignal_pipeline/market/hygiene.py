@@ -13,7 +13,7 @@ locked   what guards a signal computed from the legacy table: strict, and jumps 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -98,30 +98,48 @@ class LastGood:
     contract: str
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Where the locked rules stand after some bars: what the next ones are held against.
+
+    locked_for, locked_since_ns, locked_by   how many bars in a row were rejected just now, the OPEN
+        of the first of them (nanoseconds, UTC) and the rule it broke; 0 and None after a good bar
+    """
+
+    last_good: LastGood | None = None
+    locked_for: int = 0
+    locked_since_ns: int | None = None
+    locked_by: Rule | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Locked:
-    """What the locked rules made of a series: which bars stand, and why the others don't."""
+    """What the locked rules made of a series, in columns of the series' length.
+
+    accepted        which bars stand
+    broken          for each rule, which bars broke it
+    rejected_in_row how many bars in a row have been rejected up to and with this one
+    locked_since    row of the first of them; -1 where it lies before the series
+    """
 
     accepted: Bools
     broken: dict[Rule, Bools]
-    last_good: LastGood | None
+    rejected_in_row: Int64s
+    locked_since: Int64s
+    guard: Guard
 
-    def longest_run(self) -> tuple[int, int]:
-        """Where the longest unbroken run of rejected bars starts, and its length."""
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], ~self.accepted, [False]))))
-        starts, ends = edges[::2], edges[1::2]
-        if not len(starts):
-            return 0, 0
-        longest = int(np.argmax(ends - starts))
-        return int(starts[longest]), int(ends[longest] - starts[longest])
+    def first_rule(self, row: int) -> Rule:
+        """The rule the bar at `row` is rejected by; the first one, if it breaks several."""
+        return next(rule for rule, mask in self.broken.items() if mask[row])
 
 
-def locked_rules(bars: Bars, limits: HygieneThresholds, last_good: LastGood | None) -> Locked:
+def locked_rules(bars: Bars, limits: HygieneThresholds, before: Guard) -> Locked:
     """Judge bars of the legacy table before a signal is computed from them.
 
-    `last_good` is the last bar accepted before the series, from either table. A rejected bar does
-    not become the last good one. At a change of contract the comparison starts afresh: across a
-    roll it would be a comparison of two instruments.
+    `before` is where the rules stood before the series: the last good close is that of the last bar
+    accepted from either table. A rejected bar does not become the last good one. At a change of
+    contract the comparison starts afresh: across a roll it would be a comparison of two
+    instruments.
     """
     broken = {
         Rule.OHLC_INTEGRITY: broken_ohlc(bars) | undefined_price(bars),
@@ -134,7 +152,7 @@ def locked_rules(bars: Bars, limits: HygieneThresholds, last_good: LastGood | No
     accepted = np.zeros(len(bars), np.bool_)
     stops = np.flatnonzero(_stops_a_run(bars, limits, static))
 
-    row = 0
+    row, last_good = 0, before.last_good
     while row < len(bars):
         row = _next_accepted(bars, limits, static, last_good, row, broken)
         if row == len(bars):
@@ -144,7 +162,36 @@ def locked_rules(bars: Bars, limits: HygieneThresholds, last_good: LastGood | No
         accepted[row:end] = True
         last_good = LastGood(int(bars.close[end - 1]), bars.contracts[bars.contract[end - 1]])
         row = end
-    return Locked(accepted, broken, last_good)
+    return _with_lock_outs(bars, accepted, broken, before, last_good)
+
+
+def _with_lock_outs(
+    bars: Bars,
+    accepted: Bools,
+    broken: dict[Rule, Bools],
+    before: Guard,
+    last_good: LastGood | None,
+) -> Locked:
+    """Count the bars rejected in a row, those before the series included."""
+    rows = np.arange(len(bars))
+    last_accepted = np.maximum.accumulate(np.where(accepted, rows, -1))
+    carried = last_accepted < 0
+    rejected_in_row = rows - last_accepted + np.where(carried, before.locked_for, 0)
+    locked_since = np.where(carried & (before.locked_for > 0), -1, last_accepted + 1)
+    judged = Locked(accepted, broken, rejected_in_row, locked_since, before)
+    if not len(bars):
+        return judged
+    guard = Guard(last_good)
+    if not accepted[-1]:
+        first = int(locked_since[-1])
+        inside = first >= 0
+        guard = Guard(
+            last_good,
+            int(rejected_in_row[-1]),
+            int(bars.ts[first]) if inside else before.locked_since_ns,
+            judged.first_rule(first) if inside else before.locked_by,
+        )
+    return replace(judged, guard=guard)
 
 
 def _jumps(

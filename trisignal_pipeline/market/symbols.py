@@ -12,7 +12,7 @@ from trisignal_pipeline.errors import SymbolError
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 
 _INTERNAL = re.compile(r"(?P<dataset>[A-Z0-9]+\.[A-Z0-9]+):(?P<root>[A-Z0-9]{1,8})")
-_CONTINUOUS = re.compile(r"(?P<root>[A-Z0-9]{1,8})\.(?P<rule>[cnv])\.(?P<rank>\d{1,3})")
+_CONTINUOUS = re.compile(r"(?P<root>[A-Z0-9]{1,8})\.(?P<rule>[cnv])\.(?P<rank>[0-9]{1,3})")
 
 
 class RollRule(StrEnum):
@@ -56,7 +56,8 @@ class Market:
     """One row of the symbol registry: a market and everything that is particular to it.
 
     tick_size is in price points; None where it isn't known. history_start bounds the bars the
-    signal may use; None means the first one stored.
+    signal may use; None means the first one stored. More legacy bars than lockout_alarm_minutes
+    rejected in a row are an alarm.
     """
 
     symbol: InternalSymbol
@@ -68,6 +69,7 @@ class Market:
     filters: TriangleFilters = field(default_factory=TriangleFilters)
     tick_size: Decimal | None = None
     history_start: date | None = None
+    lockout_alarm_minutes: int = 30
     is_active: bool = True
 
     @property

@@ -13,19 +13,18 @@ from datetime import date
 import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
-from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw_dbn_files, signals
+from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw_dbn_files
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.instance import open_instance
 from trisignal_pipeline.orchestration.partitions import sync_symbols
 from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
+from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, refresh_symbol
 from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection, rows, scalar
 from trisignal_pipeline.storage.readiness import ready_database
-from trisignal_pipeline.storage.signals import dates_in_doubt
 
-SIGNAL_ASSETS = (signals.BIAS, signals.TRIANGLES)
 ALL_ASSETS = (raw_dbn_files.NAME, legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
 
 
@@ -76,35 +75,30 @@ def backfill(
     database = ready_database(settings)
     with database.connect("backfill") as connection:
         registry.market(connection, symbol)
-        known = [row["internal_symbol"] for row in registry.list_symbols(connection)]
+        known = registry.active_symbols(connection)
+    definitions = build_defs({"progress": progress or NobodyWatches()})
     runs: list[RangeRun] = []
     recomputed: list[DateRange] = []
-    definitions = build_defs({"progress": progress or NobodyWatches()})
     with open_instance(settings) as instance:
-        sync_symbols(instance, known)
-
-        def run(assets: Sequence[str], part: DateRange) -> bool:
-            keys = [dg.AssetKey(name) for name in assets]
+        sync_symbols(instance, {*known, symbol})
+        for year in by_year(dates):
             runs.append(
                 materialize_range(
                     definitions,
                     instance,
-                    keys,
+                    [dg.AssetKey(name) for name in ALL_ASSETS],
                     symbol,
-                    part,
+                    year,
                     raise_on_error=False,
                     log_level="CRITICAL",
                 )
             )
-            return runs[-1].success
-
-        if all(run(ALL_ASSETS, year) for year in by_year(dates)):
-            with database.connect("backfill") as connection:
-                doubtful = contiguous_ranges(dates_in_doubt(connection, symbol))
-            for part in (year for span in doubtful for year in by_year(span)):
-                if not run(SIGNAL_ASSETS, part):
-                    break
-                recomputed.append(part)
+            if not runs[-1].success:
+                break
+        else:
+            refreshed = refresh_symbol(definitions, instance, database, symbol)
+            runs += refreshed.runs
+            recomputed += refreshed.ranges
     run_ids = tuple(run.run_id for run in runs)
     with database.connect("backfill") as connection:
         return Backfilled(

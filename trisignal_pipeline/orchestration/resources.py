@@ -49,7 +49,7 @@ class PostgresResource(dg.ConfigurableResource[Database]):
             source=source,
             dataset=market.symbol.dataset,
             files=files,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
         )
 
 

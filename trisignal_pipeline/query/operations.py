@@ -62,6 +62,45 @@ def row_counts(connection: Connection) -> Table:
     )
 
 
+def symbol_states(connection: Connection) -> Table:
+    """One row a symbol: what is stored, how far, and from which minute on it is in doubt."""
+    return read_table(
+        connection,
+        """
+        WITH legacy AS (
+            SELECT symbol, count(*) AS dates, sum(bar_count) AS bars, max(date) AS last
+            FROM bar_dates WHERE layer = 'legacy' AND state = 'complete' GROUP BY symbol
+        ), clean AS (
+            SELECT symbol, count(*) AS dates, sum(bar_count) AS bars, max(date) AS last
+            FROM bar_dates WHERE layer = 'clean' AND state = 'complete' GROUP BY symbol
+        ), unfinished AS (
+            SELECT symbol, count(DISTINCT date) AS dates
+            FROM bar_dates WHERE state = 'writing' GROUP BY symbol
+        ), signal AS (
+            SELECT symbol, count(*) AS dates, sum(triangle_count) AS triangles, min(date) AS first,
+                   max(date) AS last, sum(locked_out) AS locked_out
+            FROM signal_dates GROUP BY symbol
+        )
+        SELECT r.internal_symbol AS symbol, r.is_active AS active,
+               coalesce(legacy.bars, 0)::bigint AS legacy_bars,
+               coalesce(clean.bars, 0)::bigint AS clean_bars,
+               coalesce(signal.triangles, 0)::bigint AS triangles,
+               signal.first AS first_date, signal.last AS last_date,
+               coalesce(unfinished.dates, 0) AS unfinished_dates,
+               coalesce(signal.locked_out, 0)::bigint AS locked_out_bars,
+               coalesce(d.dates, 0) AS dates_in_doubt, d.from_ts AS in_doubt_from, d.reasons
+        FROM symbol_registry r
+        LEFT JOIN legacy ON legacy.symbol = r.internal_symbol
+        LEFT JOIN clean ON clean.symbol = r.internal_symbol
+        LEFT JOIN signal ON signal.symbol = r.internal_symbol
+        LEFT JOIN unfinished ON unfinished.symbol = r.internal_symbol
+        LEFT JOIN signal_doubts d ON d.symbol = r.internal_symbol
+        ORDER BY r.internal_symbol
+        """,
+        {},
+    )
+
+
 def last_triangles(connection: Connection, limit: int) -> Table:
     """The latest triangles of all symbols, newest first."""
     return read_table(

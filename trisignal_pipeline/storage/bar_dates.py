@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 
@@ -71,15 +71,31 @@ def fingerprint(layer: str, bars: Bars) -> int:
     return int.from_bytes(digest.digest(), "little", signed=True)
 
 
-def mark_writing(connection: Connection, symbol: str, layer: str, days: Sequence[date]) -> None:
-    """Say that `days` are being changed, in the transaction that changes them first."""
+def mark_writing(
+    connection: Connection, symbol: str, layer: str, days: Sequence[date], changed_from: datetime
+) -> None:
+    """Say that `days` are being changed, in the transaction that changes them.
+
+    `changed_from` is the OPEN of the first bar that changed. Of several changes since the date's
+    signal was computed the first minute is kept.
+    """
     connection.execute(
         """
-        INSERT INTO bar_dates (symbol, date, layer, state, bar_count, rejected_count)
-        SELECT %s, day, %s, 'writing', 0, 0 FROM unnest(%s::date[]) AS day
-        ON CONFLICT (symbol, date, layer) DO UPDATE SET state = 'writing', completed_at = NULL
+        INSERT INTO bar_dates AS known (symbol, date, layer, state, bar_count, rejected_count,
+            changed_from, changed_at)
+        SELECT %(symbol)s, day, %(layer)s, 'writing', 0, 0,
+               greatest(%(from)s, day::timestamp AT TIME ZONE 'UTC'), clock_timestamp()
+        FROM unnest(%(days)s::date[]) AS day
+        ON CONFLICT (symbol, date, layer) DO UPDATE SET
+            state = 'writing', completed_at = NULL, changed_at = excluded.changed_at,
+            changed_from = CASE
+                WHEN known.state = 'writing' OR known.changed_at > (
+                    SELECT completed_at FROM signal_dates s
+                    WHERE s.symbol = known.symbol AND s.date = known.date)
+                THEN least(known.changed_from, excluded.changed_from)
+                ELSE excluded.changed_from END
         """,
-        (symbol, layer, list(days)),
+        {"symbol": symbol, "layer": layer, "days": list(days), "from": changed_from},
     )
 
 

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 
@@ -144,9 +145,10 @@ def _replacement(
             run_id=run.id,
             source=source,
         )
-        if written.changed:
+        if written.changed_from is not None:
             touched = DateRange(date_of_ns(batch.start_ns), date_of_ns(batch.end_ns - 1))
-            mark_writing(connection, symbol, table.layer, list(touched))
+            changed_from = written.changed_from - timedelta(microseconds=table.stamp_ns // 1000)
+            mark_writing(connection, symbol, table.layer, list(touched), changed_from)
         ts = batch.bars.ts
         span = (table.stamp(int(ts[0])), table.stamp(int(ts[-1]))) if len(ts) else None
         run.count(connection, written, batch.rejected, batch.rejected_rows, span)

@@ -10,7 +10,8 @@ import psycopg
 from trisignal_pipeline.errors import SymbolBusyError
 from trisignal_pipeline.storage.connection import Connection, Database, scalar, set_lock_timeout
 
-# The first of the two keys of an advisory lock says what the second one is.
+# The first of the two keys of an advisory lock says what the second one is. 0x7516_0000 is the lock
+# of migrations, 0x7516_0010 that of ensure_time_partitions.
 _SYMBOL = 0x7516_0001
 _INGEST_RUN = 0x7516_0002
 _CATALOGUE = 0x7516_0003

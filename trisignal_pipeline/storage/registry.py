@@ -20,6 +20,8 @@ from trisignal_pipeline.market.symbols import (
 )
 from trisignal_pipeline.storage.connection import Connection, rows, scalar
 
+_SMALLEST_PRICE = Decimal(1) / PRICE_UNIT
+
 _THRESHOLDS = {
     "price_floor": "price_floor",
     "discontinuity_points": "discontinuity",
@@ -36,6 +38,7 @@ SETTABLE = (
     "history_start",
     "tick_size",
     *_THRESHOLDS,
+    "lockout_alarm_minutes",
     "require_engulfing",
     "require_sweep_engulfing",
     "htf_aligned_only",
@@ -51,7 +54,9 @@ def market(connection: Connection, symbol: str) -> Market:
         SymbolError: `symbol` is malformed.
         UnknownSymbolError: the registry has no such symbol.
     """
-    return _market(_row(connection, symbol))
+    _require_known(connection, symbol)
+    [row] = rows(connection, "SELECT * FROM symbol_registry WHERE internal_symbol = %s", symbol)
+    return _market(row)
 
 
 def list_symbols(connection: Connection) -> list[dict[str, Any]]:
@@ -100,12 +105,15 @@ def set_symbol(connection: Connection, symbol: str, values: Mapping[str, object]
         raise ConfigurationError(
             f"{symbol}: {', '.join(unknown)} can't be set; settable are {', '.join(SETTABLE)}"
         )
-    _row(connection, symbol)
-    # A value may be one its column takes and no market has: it is read back before it stays.
+    _require_known(connection, symbol)
     with connection.transaction():
         for name, value in values.items():
             _set(connection, symbol, name, value)
-        market(connection, symbol)
+        # A column takes values that no market has: what was set is read back before it stays.
+        try:
+            market(connection, symbol)
+        except errors.DataError as error:
+            raise ConfigurationError(f"{symbol}: a value can't be used: {error}") from None
 
 
 def rules_of(connection: Connection, symbol: str) -> str:
@@ -113,16 +121,14 @@ def rules_of(connection: Connection, symbol: str) -> str:
     return str(scalar(connection, "SELECT signal_rules(%s)", symbol))
 
 
-def _row(connection: Connection, symbol: str) -> dict[str, Any]:
+def _require_known(connection: Connection, symbol: str) -> None:
     parse_internal(symbol)
-    found = rows(connection, "SELECT * FROM symbol_registry WHERE internal_symbol = %s", symbol)
-    if not found:
-        known = ", ".join(row["internal_symbol"] for row in list_symbols(connection))
+    known = [row["internal_symbol"] for row in list_symbols(connection)]
+    if symbol not in known:
         raise UnknownSymbolError(
-            f"{symbol} is not in the symbol registry, which has {known or 'none'}; "
+            f"{symbol} is not in the symbol registry, which has {', '.join(known) or 'none'}; "
             f"add it with: trisignal symbols add {symbol}"
         )
-    return found[0]
 
 
 def _set(connection: Connection, symbol: str, name: str, value: object) -> None:
@@ -145,7 +151,9 @@ def _market(row: Mapping[str, Any]) -> Market:
         roll_rule=RollRule(row["roll_rule"]),
         rank=row["rank"],
         anchor=Anchor(row["higher_timeframe_anchor"]),
-        session_profile=row["session_profile"],
+        # A registry of an earlier system may not know of profiles.
+        session_profile=row["session_profile"] or "cme_equity",
+        lockout_alarm_minutes=row["lockout_alarm_minutes"],
         hygiene=HygieneThresholds(
             **{limit: _units(symbol, column, row[column]) for column, limit in _THRESHOLDS.items()}
         ),
@@ -155,19 +163,22 @@ def _market(row: Mapping[str, Any]) -> Market:
             htf_aligned_only=row["htf_aligned_only"],
             aligned_timeframes=tuple(row["aligned_timeframes"]),
         ),
-        tick_size=row["tick_size"],
+        tick_size=_price(symbol, "tick_size", row["tick_size"]),
         history_start=row["history_start"],
         is_active=row["is_active"],
     )
 
 
 def _units(symbol: str, column: str, points: Decimal | None) -> int | None:
-    if points is None:
-        return None
+    price = _price(symbol, column, points)
+    return None if price is None else int(price * PRICE_UNIT)
+
+
+def _price(symbol: str, column: str, points: Decimal | None) -> Decimal | None:
+    """`points`, if they are a price: of a size and with no more than the nine decimals it has."""
     try:
-        units = points * PRICE_UNIT
-        if units == units.to_integral_value():
-            return int(units)
+        if points is None or points == points.quantize(_SMALLEST_PRICE):
+            return points
     except InvalidOperation:
         pass
     raise ConfigurationError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
@@ -18,25 +19,17 @@ from trisignal_pipeline.storage.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one replacement did to a table, in rows."""
+    """What one replacement did to a table, in rows.
+
+    changed_from is the first `ts` at which the table holds anything else than before, as it stamps
+    rows; None where nothing changed.
+    """
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
-
-    @property
-    def changed(self) -> bool:
-        """Whether the table holds anything else than before."""
-        return self.inserted + self.updated + self.removed > 0
-
-    def __add__(self, other: Written) -> Written:
-        return Written(
-            self.inserted + other.inserted,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-            self.removed + other.removed,
-        )
+    changed_from: datetime | None = None
 
 
 def replace_span(
@@ -77,15 +70,16 @@ def replace_span(
             SELECT %(symbol)s, {columns} FROM incoming i
             WHERE NOT EXISTS (SELECT FROM present t WHERE {matching} AND t.same)
             ON CONFLICT (symbol, {key}) DO UPDATE SET {assignments}
-            RETURNING 1
+            RETURNING ts
         ), removed AS (
             DELETE FROM {table} t
             WHERE t.symbol = %(symbol)s AND t.ts >= %(start)s AND t.ts < %(end)s
               AND NOT EXISTS (SELECT FROM incoming i WHERE {matching})
-            RETURNING 1
+            RETURNING t.ts
         )
         SELECT (SELECT count(*) FROM present), (SELECT count(*) FROM present WHERE same),
-               (SELECT count(*) FROM written), (SELECT count(*) FROM removed)
+               (SELECT count(*) FROM written), (SELECT count(*) FROM removed),
+               least((SELECT min(ts) FROM written), (SELECT min(ts) FROM removed))
         """
     ).format(
         incoming=incoming,
@@ -107,8 +101,9 @@ def replace_span(
         {**parameters, "symbol": symbol, "start": utc(span_ns[0]), "end": utc(span_ns[1])},
     ).fetchone()
     assert counts is not None
-    present, unchanged, written, removed = counts
-    return Written(written - (present - unchanged), present - unchanged, unchanged, removed)
+    present, unchanged, written, removed, changed_from = counts
+    updated = present - unchanged
+    return Written(written - updated, updated, unchanged, removed, changed_from)
 
 
 def ensure_time_partitions(connection: Connection, table: str, first_ns: int, last_ns: int) -> None:

@@ -7,6 +7,7 @@ conditions, else none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -15,7 +16,13 @@ import numpy as np
 
 from trisignal_pipeline.market.bars import Bars, concatenate
 from trisignal_pipeline.market.dates import contiguous_ranges, from_day_number
-from trisignal_pipeline.market.hygiene import HygieneThresholds, LastGood, Locked, locked_rules
+from trisignal_pipeline.market.hygiene import (
+    Guard,
+    HygieneThresholds,
+    LastGood,
+    Locked,
+    locked_rules,
+)
 from trisignal_pipeline.storage.bars import CLEAN, TABLE_OF_LAYER, read_bars
 from trisignal_pipeline.storage.connection import Connection
 
@@ -35,23 +42,29 @@ class SelectedDate:
         return TABLE_OF_LAYER[self.layer].name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class LockedOut:
-    """Bars of the legacy table that the locked rules kept from the signal, by date."""
+    """Bars of one date of the legacy table that the locked rules kept from the signal.
+
+    longest         the most bars rejected in a row, up to and with one of this date
+    longest_since_ns, longest_by   where that run began (OPEN, nanoseconds), and by which rule
+    """
 
     date: date
     rejected: int
     by_rule: dict[str, int]
-    longest_run: int
-    longest_run_start_ns: int
+    longest: int
+    longest_since_ns: int
+    longest_by: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedBars:
-    """The bars of a whole history, in order, and what was left out of it."""
+    """Bars in order of time that the signal may read, and what was left out of them."""
 
     bars: Bars
     locked_out: tuple[LockedOut, ...]
+    guard: Guard
 
 
 def selected_dates(
@@ -69,47 +82,59 @@ def selected_dates(
 
 
 def read_selected(
-    connection: Connection, symbol: str, dates: list[SelectedDate], limits: HygieneThresholds
+    connection: Connection,
+    symbol: str,
+    dates: Sequence[SelectedDate],
+    limits: HygieneThresholds,
+    guard: Guard,
 ) -> SelectedBars:
     """The bars of `dates` (in order), those of the legacy table passed through the locked rules.
 
-    The last good close runs on from date to date and from table to table.
+    The rules go on from `guard`, and from date to date and table to table: the last good close is
+    that of the last bar accepted from either.
     """
     parts: list[Bars] = []
     locked_out: list[LockedOut] = []
-    last_good: LastGood | None = None
     for layer, of_layer in groupby(dates, key=lambda selected: selected.layer):
         table = TABLE_OF_LAYER[layer]
         days = [selected.date for selected in of_layer if selected.bar_count]
         for part in contiguous_ranges(days):
             bars = read_bars(connection, table, symbol, part.start_ns, part.end_ns)
             if table is not CLEAN:
-                judged = locked_rules(bars, limits, last_good)
-                locked_out += _by_date(bars, judged)
-                bars, last_good = bars.take(judged.accepted), judged.last_good
+                judged = locked_rules(bars, limits, guard)
+                locked_out += _by_date(bars, judged, guard)
+                bars, guard = bars.take(judged.accepted), judged.guard
             elif len(bars):
-                last_good = LastGood(int(bars.close[-1]), bars.contracts[bars.contract[-1]])
+                last = bars.contracts[bars.contract[-1]]
+                guard = Guard(LastGood(int(bars.close[-1]), last))
             parts.append(bars)
-    return SelectedBars(concatenate(parts), tuple(locked_out))
+    return SelectedBars(concatenate(parts), tuple(locked_out), guard)
 
 
-def _by_date(bars: Bars, judged: Locked) -> list[LockedOut]:
+def _by_date(bars: Bars, judged: Locked, before: Guard) -> list[LockedOut]:
     described = []
     numbers = bars.day_numbers()
     for number in np.unique(numbers[~judged.accepted]).tolist():
-        of_day = numbers == number
-        run_start, run_length = Locked(judged.accepted[of_day], {}, None).longest_run()
+        rows = np.flatnonzero((numbers == number) & ~judged.accepted)
+        longest = int(rows[np.argmax(judged.rejected_in_row[rows])])
+        first = int(judged.locked_since[longest])
+        since_ns, rule = before.locked_since_ns, before.locked_by
+        if first >= 0:
+            since_ns, rule = int(bars.ts[first]), judged.first_rule(first)
+        assert since_ns is not None
+        assert rule is not None
         described.append(
             LockedOut(
                 from_day_number(number),
-                int((~judged.accepted[of_day]).sum()),
+                len(rows),
                 {
-                    rule.value: int(mask[of_day].sum())
+                    rule.value: int(mask[rows].sum())
                     for rule, mask in judged.broken.items()
-                    if mask[of_day].any()
+                    if mask[rows].any()
                 },
-                run_length,
-                int(bars.ts[of_day][run_start]),
+                int(judged.rejected_in_row[longest]),
+                since_ns,
+                rule.value,
             )
         )
     return described

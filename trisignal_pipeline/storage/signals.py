@@ -25,7 +25,7 @@ from trisignal_pipeline.signal.triangles import Triangles
 from trisignal_pipeline.storage.binary_copy import copy_in, copy_out, nanoseconds, timestamps
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.replacement import Written, ensure_time_partitions, replace_span
-from trisignal_pipeline.storage.selection import SelectedDate
+from trisignal_pipeline.storage.selection import LockedOut, SelectedDate
 
 BIAS_TABLE = "bias_series_1m_v1"
 TRIANGLE_TABLE = "triangle_events_v1"
@@ -55,10 +55,24 @@ class SignalRows:
 
 @dataclass(frozen=True, slots=True)
 class SignalDate:
-    """A date whose signal is computed, and the history it was computed from."""
+    """A date whose signal is computed, the history it was computed from, and what was left out."""
 
     selected: SelectedDate
     triangle_count: int
+    locked_out: LockedOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRecord:
+    """What is stored of a date's signal. The longest lock-out may have begun on an earlier date."""
+
+    date: date
+    source_table: str
+    bar_count: int
+    locked_out: int
+    longest: int
+    longest_since_ns: int | None
+    longest_by: str | None
 
 
 def replace_signals(
@@ -112,18 +126,17 @@ def read_triangles(connection: Connection, symbol: str, dates: DateRange) -> pd.
     return _frame(records, texts)
 
 
-def dates_in_doubt(connection: Connection, symbol: str) -> list[date]:
-    """Dates whose stored signal was computed from other bars, or under other rules, than now."""
+def signal_dates(connection: Connection, symbol: str, dates: DateRange) -> dict[date, SignalRecord]:
+    """What is stored of the signal of each of `dates` that has one."""
     found = connection.execute(
         """
-        SELECT date FROM signal_dates_in_doubt WHERE symbol = %(symbol)s
-        UNION
-        SELECT date FROM signal_dates WHERE symbol = %(symbol)s AND logic_version <> %(logic)s
-        ORDER BY date
+        SELECT date, source_table, bar_count, locked_out, longest_lock_out,
+               (extract(epoch FROM locked_out_since) * 1000000000)::bigint, locked_out_by
+        FROM signal_dates WHERE symbol = %s AND date BETWEEN %s AND %s
         """,
-        {"symbol": symbol, "logic": LOGIC_VERSION},
+        (symbol, dates.start, dates.end),
     )
-    return [row[0] for row in found]
+    return {row[0]: SignalRecord(*row) for row in found}
 
 
 def _replace_bias(
@@ -231,24 +244,30 @@ def _describe(
         "AND date <> ALL(%s::date[])",
         (symbol, dates.start, dates.end, [day.selected.date for day in described]),
     )
+    locked = [day.locked_out for day in described]
     connection.execute(
         """
         INSERT INTO signal_dates AS known (symbol, date, source_table, bar_count, triangle_count,
-            history_fingerprint, rules, logic_version, completed_at)
-        SELECT %s, d.date, d.source_table, d.bars, d.triangles, d.history, signal_rules(%s), %s,
-               now()
-        FROM unnest(%s::date[], %s::text[], %s::int[], %s::int[], %s::numeric[])
-             AS d (date, source_table, bars, triangles, history)
+            history_fingerprint, locked_out, longest_lock_out, locked_out_since, locked_out_by,
+            rules, logic_version, completed_at)
+        SELECT %s, d.*, signal_rules(%s), %s, clock_timestamp()
+        FROM unnest(%s::date[], %s::text[], %s::int[], %s::int[], %s::numeric[], %s::int[],
+                    %s::int[], %s::timestamptz[], %s::text[]) AS d
         ON CONFLICT (symbol, date) DO UPDATE SET
             source_table = excluded.source_table, bar_count = excluded.bar_count,
             triangle_count = excluded.triangle_count,
-            history_fingerprint = excluded.history_fingerprint, rules = excluded.rules,
-            logic_version = excluded.logic_version, completed_at = excluded.completed_at
+            history_fingerprint = excluded.history_fingerprint,
+            locked_out = excluded.locked_out, longest_lock_out = excluded.longest_lock_out,
+            locked_out_since = excluded.locked_out_since, locked_out_by = excluded.locked_out_by,
+            rules = excluded.rules, logic_version = excluded.logic_version,
+            completed_at = excluded.completed_at
         WHERE (known.source_table, known.bar_count, known.triangle_count,
-               known.history_fingerprint, known.rules, known.logic_version)
+               known.history_fingerprint, known.locked_out, known.longest_lock_out,
+               known.rules, known.logic_version)
               IS DISTINCT FROM
               (excluded.source_table, excluded.bar_count, excluded.triangle_count,
-               excluded.history_fingerprint, excluded.rules, excluded.logic_version)
+               excluded.history_fingerprint, excluded.locked_out, excluded.longest_lock_out,
+               excluded.rules, excluded.logic_version)
         """,
         (
             symbol,
@@ -259,6 +278,10 @@ def _describe(
             [day.selected.bar_count for day in described],
             [day.triangle_count for day in described],
             [day.selected.history for day in described],
+            [out.rejected if out else 0 for out in locked],
+            [out.longest if out else 0 for out in locked],
+            [utc(out.longest_since_ns) if out else None for out in locked],
+            [out.longest_by if out else None for out in locked],
         ),
     )
 

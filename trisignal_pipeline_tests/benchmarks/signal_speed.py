@@ -1,7 +1,5 @@
 """How fast the signal is, and how much memory it takes.
 
-    python -m trisignal_pipeline_tests.benchmarks.signal_speed
-
 Bars are random walks with a slow drift, so that gaps which are never filled add up, as they do over
 the years of a real future. Each figure is the best of a few runs on one core.
 """
@@ -10,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
 
-import click
 import numba
 import numpy as np
 
@@ -31,6 +26,7 @@ from trisignal_pipeline.signal.bias import bias_of, no_bars_yet
 from trisignal_pipeline.signal.checkpoint import from_bytes, to_bytes
 from trisignal_pipeline.signal.replay import advance, start
 from trisignal_pipeline.signal.triangles import triangles
+from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of, peak_mb
 from trisignal_pipeline_tests.signal.generated_bars import rows_of, session_minutes, walk
 from trisignal_pipeline_tests.signal.plain_signal import MINUTE, PlainBias
 
@@ -45,16 +41,6 @@ began = time.perf_counter()
 from trisignal_pipeline.signal import folding, kernel
 print(json.dumps(time.perf_counter() - began))
 """
-
-
-def best_of(runs: int, work: Callable[[], object]) -> float:
-    """Seconds of the fastest of `runs` runs."""
-    seconds = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 @numba.njit
@@ -146,7 +132,7 @@ def whole_signal() -> dict[str, float]:
     """Six timeframes, triangles and a saved state over `MANY` bars; seconds, counts and MB."""
     bars = many_session_bars()
     filters = TriangleFilters(htf_aligned_only=True, require_engulfing=True)
-    memory_of_bars = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory_of_bars = peak_mb()
 
     def once() -> None:
         _, series = advance(start(), bars)
@@ -154,7 +140,7 @@ def whole_signal() -> dict[str, float]:
 
     seconds = best_of(3, once)
     state, series = advance(start(), bars)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     saved = to_bytes(state)
     return {
         "bars": len(bars),
@@ -190,43 +176,39 @@ def loading_times() -> tuple[float, float]:
     return first, second
 
 
-def main() -> None:
-    """Measure, and print what was found."""
+def measure() -> list[Measured]:
+    """One series against the scanning versions, then everything at once."""
     compiling, loading = loading_times()
-    click.echo(f"kernels: {compiling:.1f} s to compile once on a machine, {loading:.2f} s to load")
-
-    click.echo("\nbias of one series")
-    few, few_gaps = one_series(FEW)
-    many, many_gaps = one_series(MANY)
+    few, _ = one_series(FEW)
+    many, gaps = one_series(MANY)
     slow, slow_gaps = scanning_series(SCANNED)
     plain = plain_series(PLAIN)
-    for label, n, seconds, alive in (
-        ("product", FEW, few, few_gaps),
-        ("product", MANY, many, many_gaps),
-        ("scanning, compiled", SCANNED, slow, slow_gaps),
-    ):
-        click.echo(f"  {label:20}{n:>10,} bars {n / seconds:>14,.0f} bars/s {alive:>7,} gaps alive")
-    click.echo(f"  {'scanning, plain':20}{PLAIN:>10,} bars {PLAIN / plain:>14,.0f} bars/s")
     share = (MANY / many) / (FEW / few)
-    click.echo(f"  rate at {MANY:,} bars: {share:.0%} of that at {FEW:,}")
-
+    # In a process of its own: its memory is measured.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         whole = process.submit(whole_signal).result()
-    click.echo("\nsix timeframes with sessions, filters and triangles")
-    click.echo(
-        f"  {whole['bars']:,.0f} bars in {whole['seconds']:.2f} s "
-        f"({whole['bars'] / whole['seconds']:,.0f} bars/s), {whole['unfiltered']:,.0f} triangles "
-        f"before filters, {whole['gaps']:,.0f} gaps alive"
-    )
-    click.echo(f"  one more minute: {whole['minute'] * 1e3:.2f} ms")
-    click.echo(
-        f"  saved state: {whole['saved_bytes']:,.0f} bytes, {whole['save'] * 1e3:.1f} ms to save, "
-        f"{whole['load'] * 1e3:.1f} ms to load"
-    )
-    click.echo(
-        f"  peak memory {whole['peak']:,.0f} MB; making the bars had taken {whole['before']:,.0f}"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        Measured("kernels: compile, once on a machine", compiling, "s"),
+        Measured("kernels: load", loading, "s"),
+        Measured(f"bias of {FEW:,} bars", FEW / few, "bars/s"),
+        Measured(f"bias of {MANY:,} bars", MANY / many, "bars/s", at_least=15_000_000),
+        Measured("  gaps alive at the end", gaps, "gaps"),
+        Measured(f"  as a share of the rate at {FEW:,}", share * 100, "%", at_least=70),
+        Measured(f"scanning version, compiled, {SCANNED:,} bars", SCANNED / slow, "bars/s"),
+        Measured("  gaps alive at the end", slow_gaps, "gaps"),
+        Measured(f"scanning version, plain, {PLAIN:,} bars", PLAIN / plain, "bars/s"),
+        Measured(
+            f"six timeframes, sessions, filters, triangles: {whole['bars']:,.0f} bars",
+            whole["seconds"],
+            "s",
+            at_most=2,
+        ),
+        Measured("  triangles before filters", whole["unfiltered"], "triangles"),
+        Measured("  gaps alive at the end", whole["gaps"], "gaps"),
+        Measured("  peak memory", whole["peak"], "MB", at_most=1000),
+        Measured("  of which making the bars took", whole["before"], "MB"),
+        Measured("one more minute", whole["minute"] * 1e3, "ms"),
+        Measured("saved state", whole["saved_bytes"] / 1e3, "kB"),
+        Measured("  to save", whole["save"] * 1e3, "ms"),
+        Measured("  to load", whole["load"] * 1e3, "ms"),
+    ]

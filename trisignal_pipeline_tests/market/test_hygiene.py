@@ -11,6 +11,7 @@ from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE
 from trisignal_pipeline.market.hygiene import (
     INDEX_FUTURE,
+    Guard,
     HygieneThresholds,
     LastGood,
     Rule,
@@ -97,23 +98,24 @@ def test_of_rows_for_one_minute_the_last_delivered_stands() -> None:
     ],
 )
 def test_jumps_from_the_last_good_close(second: Row, rule: Rule | None) -> None:
-    judged = locked_rules(bars_of([wide(20_000), second]), INDEX_FUTURE, None)
+    judged = locked_rules(bars_of([wide(20_000), second]), INDEX_FUTURE, Guard())
     assert judged.accepted.tolist() == [True, rule is None]
     assert rule is None or judged.broken[rule].tolist() == [False, True]
 
 
 def test_a_rejected_bar_does_not_become_the_last_good_one() -> None:
     rows = [wide(20_000), wide(21_000), wide(21_001), wide(20_400)]
-    judged = locked_rules(bars_of(rows), INDEX_FUTURE, None)
+    judged = locked_rules(bars_of(rows), INDEX_FUTURE, Guard())
     assert judged.accepted.tolist() == [True, False, False, True]
-    assert judged.longest_run() == (1, 2)
+    assert judged.rejected_in_row.tolist() == [0, 1, 2, 0]
+    assert judged.locked_since[2] == 1
 
 
 def test_the_last_good_close_is_carried_into_the_series() -> None:
     rows = [wide(20_000)]
-    before = LastGood(19_000 * PRICE_UNIT, "NQZ4")
+    before = Guard(LastGood(19_000 * PRICE_UNIT, "NQZ4"))
     assert not locked_rules(bars_of(rows), INDEX_FUTURE, before).accepted[0]
-    other = LastGood(19_000 * PRICE_UNIT, "NQU4")
+    other = Guard(LastGood(19_000 * PRICE_UNIT, "NQU4"))
     assert locked_rules(bars_of(rows), INDEX_FUTURE, other).accepted[0]
 
 
@@ -168,11 +170,42 @@ def test_the_locked_rules_do_what_a_row_by_row_reading_does(
     rows: list[Row], limits: HygieneThresholds, last_good: LastGood | None
 ) -> None:
     bars = bars_of(rows)
-    judged = locked_rules(bars, limits, last_good)
+    judged = locked_rules(bars, limits, Guard(last_good))
     accepted, last = row_by_row(bars, limits, last_good)
     assert judged.accepted.tolist() == accepted
-    assert judged.last_good == last
+    assert judged.guard.last_good == last
     reasons = np.zeros(len(bars), np.bool_)
     for mask in judged.broken.values():
         reasons |= mask
     assert (~judged.accepted).tolist() == reasons.tolist()
+
+
+def test_a_lock_out_runs_on_from_one_series_to_the_next() -> None:
+    rows = [wide(20_000), wide(21_000), wide(21_001), wide(21_002), wide(20_100), wide(25_000)]
+    whole = locked_rules(bars_of(rows), INDEX_FUTURE, Guard())
+    assert whole.rejected_in_row.tolist() == [0, 1, 2, 3, 0, 1]
+    assert whole.first_rule(1) is Rule.DISCONTINUITY
+
+    series = bars_of(rows)
+    first = locked_rules(series.take(slice(0, 3)), INDEX_FUTURE, Guard())
+    assert first.guard == Guard(
+        LastGood(20_000 * PRICE_UNIT, "NQZ4"), 2, NS_PER_MINUTE, Rule.DISCONTINUITY
+    )
+    second = locked_rules(series.take(slice(3, 6)), INDEX_FUTURE, first.guard)
+    assert second.rejected_in_row.tolist() == [3, 0, 1]
+    assert second.locked_since[0] == -1
+    assert second.guard == whole.guard
+
+
+@given(st.lists(rows, max_size=40), st.data())
+def test_judging_a_series_in_two_parts_is_judging_it_at_once(
+    rows: list[Row], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(rows)))
+    bars = bars_of(rows)
+    whole = locked_rules(bars, INDEX_FUTURE, Guard())
+    first = locked_rules(bars.take(slice(0, cut)), INDEX_FUTURE, Guard())
+    second = locked_rules(bars.take(slice(cut, None)), INDEX_FUTURE, first.guard)
+    assert [*first.accepted, *second.accepted] == whole.accepted.tolist()
+    assert [*first.rejected_in_row, *second.rejected_in_row] == whole.rejected_in_row.tolist()
+    assert second.guard == whole.guard

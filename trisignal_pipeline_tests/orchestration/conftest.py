@@ -17,6 +17,7 @@ from trisignal_pipeline.orchestration.dagster_storage import PooledStorage
 from trisignal_pipeline.orchestration.instance import open_instance
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.embedded import EmbeddedServer
+from trisignal_pipeline_tests.pipeline import Pipeline, open_pipeline
 
 
 @pytest.fixture(scope="session")
@@ -77,4 +78,13 @@ def dagster_database(
 @pytest.fixture
 def instance(own_settings: Settings, dagster_database: str) -> Iterator[dg.DagsterInstance]:
     with open_instance(own_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pipeline(
+    server: EmbeddedServer, migrated_template: str, dagster_template: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    """The whole product, with nothing in it yet."""
+    with open_pipeline(server, migrated_template, dagster_template, tmp_path) as opened:
         yield opened

@@ -6,6 +6,7 @@ import uuid
 from decimal import Decimal
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from trisignal_pipeline.storage.migrations import migrate
 from trisignal_pipeline_tests.storage.original_tables import (
@@ -17,7 +18,7 @@ from trisignal_pipeline_tests.storage.original_tables import (
     run,
 )
 
-ADOPTED_MARKS = {
+ADOPTED_MARKS: dict[str, dict[str, object]] = {
     "market_bars_ohlcv_1m": {"contract": None, "verified": False},
     "market_bars_ohlcv_1m_clean": {"contract": None, "source": "adopted"},
 }
@@ -225,6 +226,35 @@ def test_views_of_every_kind_read_the_new_tables(empty_database_url: str, trader
         run(empty_database_url, f"DROP OWNED BY {trader} CASCADE", f"DROP ROLE {trader}")
 
 
+def test_an_owner_who_is_no_superuser_can_migrate(empty_database_url: str, trader: str) -> None:
+    owned = make_conninfo(empty_database_url, user=trader)
+    name = conninfo_to_dict(empty_database_url)["dbname"]
+    run(
+        empty_database_url,
+        f"CREATE ROLE {trader} LOGIN",
+        f"ALTER DATABASE {name} OWNER TO {trader}",
+    )
+    try:
+        leave_original_tables(owned, SHAPES[2])
+        run(owned, "CREATE VIEW closes AS SELECT ts, close FROM market_bars_ohlcv_1m")
+        url = empty_database_url.replace("://trisignal@", f"://{trader}@")
+
+        migrate(url)
+
+        assert run(
+            owned,
+            "SELECT ensure_time_partitions('market_bars_ohlcv_1m', '2024-05-01', '2024-05-01')",
+            "SELECT count(*) FROM closes",
+        ) == [(20,)]
+    finally:
+        run(
+            empty_database_url,
+            f"ALTER DATABASE {name} OWNER TO trisignal",
+            f"DROP OWNED BY {trader} CASCADE",
+            f"DROP ROLE {trader}",
+        )
+
+
 def test_references_and_triggers_move_to_the_new_table(empty_database_url: str) -> None:
     leave_original_tables(empty_database_url)
     run(
@@ -277,12 +307,11 @@ def test_a_registry_keeps_its_settings_and_gets_values_for_what_it_had_no_column
 @pytest.mark.parametrize("zone", ["America/Chicago", "Asia/Kathmandu"])
 def test_bounds_are_utc_whatever_the_database_is_set_to(empty_database_url: str, zone: str) -> None:
     leave_original_tables(empty_database_url, names=("market_bars_ohlcv_1m",))
+    name = conninfo_to_dict(empty_database_url)["dbname"]
     run(
         empty_database_url,
-        f"ALTER DATABASE {empty_database_url.partition('?')[0].rpartition('/')[2]} "
-        f"SET TimeZone = '{zone}'",
-        f"ALTER DATABASE {empty_database_url.partition('?')[0].rpartition('/')[2]} "
-        "SET DateStyle = 'SQL, DMY'",
+        f"ALTER DATABASE {name} SET TimeZone = '{zone}'",
+        f"ALTER DATABASE {name} SET DateStyle = 'SQL, DMY'",
         "DELETE FROM market_bars_ohlcv_1m WHERE ts >= '2023-01-01 00:00:00+00'",
     )
 

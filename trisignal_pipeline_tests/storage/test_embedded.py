@@ -40,16 +40,6 @@ def _ask(server: EmbeddedServer, question: str, database: str = "trisignal") -> 
     return str(row[0])
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A home that every account can enter, unlike pytest's own folders."""
-    folder = Path(tempfile.mkdtemp(prefix="trisignal-test-"))
-    folder.chmod(0o755)
-    yield folder / "home"
-    EmbeddedServer(folder / "home").reset()
-    shutil.rmtree(folder)
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServer]:
     """A server that runs; tests may restart it, and leave it running."""

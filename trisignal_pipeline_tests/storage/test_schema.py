@@ -10,8 +10,8 @@ from trisignal_pipeline_tests.storage.original_tables import run
 # Columns whose name and type say all there is to say, whatever the table.
 PLAIN = {
     "id", "symbol", "bias_5m", "bias_15m", "bias_1h", "bias_4h", "bias_1d", "bias_m5", "bias_m15",
-    "bias_h1", "bias_h4", "bias_d1", "high", "low", "close", "created_at", "updated_at", "started_at",
-    "updated_count", "vendor", "asset_class", "size_bytes", "passed", "checked_at",
+    "bias_h1", "bias_h4", "bias_d1", "high", "low", "close", "created_at", "updated_at",
+    "started_at", "updated_count", "vendor", "asset_class", "size_bytes", "passed", "checked_at",
 }  # fmt: skip
 STAMPS = {"ts", "ts_ms", "min_ts", "max_ts", "first_ts", "last_ts", "start_ts", "end_ts"}
 

@@ -125,8 +125,7 @@ def _compute_signal(connection: psycopg.Connection) -> None:
         _store(connection, SYMBOLS[0], day, "clean", Layer(True, number, "ERROR", True))
     connection.execute(
         "INSERT INTO signal_dates (symbol, date, bar_count, triangle_count, history_fingerprint, "
-        "triangles_fingerprint, rules, logic_version) "
-        "SELECT symbol, date, 1, 0, history_fingerprint, history_fingerprint, "
+        "rules, logic_version) SELECT symbol, date, 1, 0, history_fingerprint, "
         "signal_rules(symbol), '1' FROM selected_bar_dates"
     )
 
@@ -161,14 +160,6 @@ CHANGED = "bars changed on this date or before it"
             [(DAYS[4], "bars are no longer selected")],
         ),
         (
-            "UPDATE signal_dates SET triangle_count = NULL WHERE date = '2024-02-28'",
-            [(DAYS[1], "triangles are missing")],
-        ),
-        (
-            "UPDATE signal_dates SET triangles_fingerprint = 0 WHERE date = '2024-02-28'",
-            [(DAYS[1], "triangles are of other biases")],
-        ),
-        (
             "UPDATE symbol_registry SET history_start = '2024-02-28'",
             [(DAYS[0], "bars are no longer selected"), *((day, CHANGED) for day in DAYS[1:])],
         ),
@@ -177,7 +168,7 @@ CHANGED = "bars changed on this date or before it"
             [(day, "rules changed") for day in DAYS],
         ),
     ],
-    ids=range(12),
+    ids=range(10),
 )
 def test_a_change_puts_in_doubt_what_was_computed_from_it(
     connection: psycopg.Connection, change: str, expected: list[tuple[object, ...]]

@@ -94,5 +94,5 @@ def clean_bars(
                 progress.begin(NAME, scope.symbol, dates)
                 legacy = read_bars(connection, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
                 writing.write(dates, legacy, source="legacy")
-            report.record(connection, scope.symbol, context.run_id)
+            report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)

@@ -15,12 +15,17 @@ ONE_RUN_A_RANGE = dg.BackfillPolicy.single_run()
 
 
 def table(name: str, *described: tuple[str, str, str]) -> dict[str, Any]:
-    """Definition metadata that shows where rows go: each column's name, type and meaning."""
+    """Definition metadata that shows where rows go: each column's name, type and meaning.
+
+    Names with commas between them are columns of one type and one meaning.
+    """
     return {
         "dagster/table_name": name,
         "dagster/column_schema": dg.TableSchema(
             columns=[
-                dg.TableColumn(name, kind, description=meaning) for name, kind, meaning in described
+                dg.TableColumn(column, kind, description=meaning)
+                for names, kind, meaning in described
+                for column in names.split(", ")
             ]
         ),
     }

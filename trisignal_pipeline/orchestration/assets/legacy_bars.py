@@ -110,7 +110,7 @@ def legacy_bars(
                     source="dbn_files",
                     files=[IngestFile(file.path.name, file.sha256) for file in files],
                 )
-            report.record(connection, scope.symbol, context.run_id)
+            report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)
 
 

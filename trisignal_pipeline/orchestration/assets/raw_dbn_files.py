@@ -79,7 +79,7 @@ def raw_dbn_files(
                         "market_closed": closed,
                     },
                 )
-            report.record(connection, scope.symbol, context.run_id)
+            report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)
 
 

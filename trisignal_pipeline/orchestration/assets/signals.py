@@ -3,48 +3,65 @@
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 
 import dagster as dg
+from pydantic import Field
 
-from trisignal_pipeline.market.dates import DateRange, by_year
-from trisignal_pipeline.market.sessions import VERIFIED_SPAN
-from trisignal_pipeline.market.symbols import Anchor, Market
+from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars
 from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
-from trisignal_pipeline.orchestration.partition_checks import check_per_partition
+from trisignal_pipeline.orchestration.assets.signal_reports import (
+    BIAS,
+    BIAS_CHECK,
+    HISTORY_CHECK,
+    TRIANGLES,
+    TRIANGLES_CHECK,
+    SignalReports,
+    history_check,
+    history_verdict,
+    warn_of_doubt,
+)
+from trisignal_pipeline.orchestration.partition_checks import check_done, check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
-from trisignal_pipeline.orchestration.run_scope import SymbolDates, symbol_dates
-from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT, Verdict, judge
+from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.doubts import dates_in_doubt
 from trisignal_pipeline.storage.locks import symbol_lock
-from trisignal_pipeline.storage.replay import ReplayedHistory, replay_history
-from trisignal_pipeline.storage.selection import SelectedDate
-from trisignal_pipeline.storage.signals import (
-    BIAS_TABLE,
-    TRIANGLE_TABLE,
-    dates_in_doubt,
-    read_bias,
-    read_triangles,
-    replace_signals,
-)
-
-BIAS = "bias_series"
-BIAS_CHECK = "bias_row_schema"
-TRIANGLES = "triangle_events"
-TRIANGLES_CHECK = "triangle_event_schema"
+from trisignal_pipeline.storage.replay import replay
+from trisignal_pipeline.storage.selection import selected_dates
+from trisignal_pipeline.storage.signal_keeping import keep
+from trisignal_pipeline.storage.signals import BIAS_TABLE, TRIANGLE_TABLE
 
 _BIAS_MEANINGS = (
     ("bias_1m", "text", "Bullish, Bearish or Neutral after this 1-minute bar"),
-    ("bias_5m … bias_1d", "text", "The bias of the last finished higher bar: no look-ahead"),
+    (
+        "bias_5m, bias_15m, bias_1h, bias_4h, bias_1d",
+        "text",
+        "The bias of the last finished higher bar: no look-ahead",
+    ),
 )
 _ORIGIN = (
     ("source_table", "text", "The table the bar was read from"),
     ("logic_version", "text", "The version of the rules"),
 )
+
+
+class SignalsConfig(dg.Config):
+    """How signals are computed."""
+
+    only_in_doubt: bool = Field(
+        default=False,
+        description=(
+            "Compute only those of the run's dates whose stored signal is in doubt, and stop where "
+            "the rest turns out to hold."
+        ),
+    )
 
 
 @dg.multi_asset(
@@ -95,7 +112,11 @@ _ORIGIN = (
                 ("symbol", "text", "Internal symbol"),
                 ("ts", "timestamptz", "The bar's OPEN (UTC)"),
                 ("direction", "text", "BULL or BEAR"),
-                ("bias_1m, bias_m5 … bias_d1", "text", "The six biases on this bar"),
+                (
+                    "bias_1m, bias_m5, bias_m15, bias_h1, bias_h4, bias_d1",
+                    "text",
+                    "The six biases on this bar",
+                ),
                 ("htf_bullish, htf_bearish", "boolean", "Whether all higher timeframes agree"),
                 ("engulfing, sweep_engulfing", "boolean", "How the bar engulfs the one before"),
                 *_ORIGIN,
@@ -107,12 +128,14 @@ _ORIGIN = (
         check_per_partition(
             TRIANGLES, TRIANGLES_CHECK, "A triangle's direction is its bar's new 1-minute bias."
         ),
+        history_check(),
     ],
     backfill_policy=ONE_RUN_A_RANGE,
     can_subset=True,
 )
 def signals(
     context: dg.AssetExecutionContext,
+    config: SignalsConfig,
     postgres: PostgresResource,
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
@@ -120,7 +143,9 @@ def signals(
 
     Both are written whichever was asked for: one without the other could disagree with it.
     """
-    bias, triangles = PartitionReport(BIAS, BIAS_CHECK), PartitionReport(TRIANGLES, TRIANGLES_CHECK)
+    reports = SignalReports(
+        PartitionReport(BIAS, BIAS_CHECK), PartitionReport(TRIANGLES, TRIANGLES_CHECK)
+    )
     database = postgres.database()
     for scope in symbol_dates(context):
         with (
@@ -128,91 +153,58 @@ def signals(
             database.connect("signals", autocommit=True) as connection,
         ):
             market = registry.market(connection, scope.symbol)
-            started = time.perf_counter()
-            history = replay_history(connection, market, upto=scope.dates[-1])
-            context.log.info(
-                "%s: %d bars replayed in %.1f s",
-                scope.symbol,
-                len(history.bars),
-                time.perf_counter() - started,
-            )
+            compute(context, config, connection, progress, market, scope.dates)
             for dates in (year for span in scope.ranges for year in by_year(span)):
-                progress.begin(BIAS, scope.symbol, dates)
-                rows, described = history.of(dates)
-                with connection.transaction():
-                    replace_signals(connection, scope.symbol, dates, rows, described)
-                progress.advance(BIAS, len(rows.bias))
-                _report(connection, market, dates, history, bias, triangles)
-            _warn_of_doubt(context, connection, scope)
-            bias.record(connection, scope.symbol, context.run_id)
-            triangles.record(connection, scope.symbol, context.run_id)
-    selected = context.selected_output_names
-    for report in (bias, triangles):
+                reports.add(context, connection, market, dates)
+            reports.record(connection, scope.symbol, context.run.run_id)
+            warn_of_doubt(context, connection, scope.symbol)
+    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    for report in (reports.bias, reports.triangles):
         if report.asset in selected:
             yield from report.events(context, output=report.asset)
+    if BIAS in selected:
+        with database.connect("signals", autocommit=True) as connection:
+            yield history_verdict(connection)
+        yield check_done(BIAS, HISTORY_CHECK)
 
 
-def _report(
+def compute(
+    context: dg.AssetExecutionContext,
+    config: SignalsConfig,
     connection: Connection,
+    progress: Progress,
     market: Market,
-    dates: DateRange,
-    history: ReplayedHistory,
-    bias: PartitionReport,
-    triangles: PartitionReport,
+    wanted: Sequence[date],
 ) -> None:
+    """Replay, part by part, and keep what each part gives."""
     symbol = str(market.symbol)
-    of_bias = judge(BIAS_ROW, read_bias(connection, symbol, dates), dates)
-    events = read_triangles(connection, symbol, dates)
-    of_events = judge(TRIANGLE_EVENT, events, dates)
-    for day in dates:
-        selected = history.selected.get(day)
-        if selected is None:
-            bias.pass_over(symbol, day, "no finished bars to read", expected=False)
-            triangles.pass_over(symbol, day, "no finished bars to read", expected=False)
-            continue
-        locked_out = history.locked_out.get(day)
-        origin: dict[str, str | int | bool] = {
-            "source_table": selected.table,
-            "bars_locked_out": locked_out.rejected if locked_out else 0,
-            "calendar_verified": market.anchor == Anchor.UTC or day in VERIFIED_SPAN,
-        }
-        bias.add(
+    dates = selected_dates(connection, symbol)
+    if config.only_in_doubt:
+        wanted = sorted(set(wanted) & set(dates_in_doubt(connection, symbol)))
+    for span in contiguous_ranges(wanted):
+        started, replayed, written = time.perf_counter(), 0, 0
+        progress.begin(BIAS, symbol, span)
+        for part in replay(connection, market, dates, span):
+            kept = keep(connection, symbol, part, span, dates)
+            replayed, written = replayed + len(part.bars), written + kept.bars
+            progress.advance(BIAS, kept.bars)
+            if kept.vouched_for:
+                context.log.info(
+                    "%s: after %s the signal is where it was before the bars changed: %d later "
+                    "dates hold as they are",
+                    symbol,
+                    part.window.end,
+                    kept.vouched_for,
+                )
+            if config.only_in_doubt and kept.vouched_for and part.window.end < span.end:
+                rest = DateRange(part.window.end + timedelta(days=1), span.end)
+                if not any(day in rest for day in dates_in_doubt(connection, symbol)):
+                    break
+        context.log.info(
+            "%s %s: %d bars replayed, the signal of %d written, %.2f s",
             symbol,
-            day,
-            of_bias[day],
-            blocking=not of_bias[day].passed,
-            description=_in_words(of_bias[day], selected, "bias rows"),
-            metadata={"bars": of_bias[day].rows, **origin},
-        )
-        triangles.add(
-            symbol,
-            day,
-            of_events[day],
-            blocking=not of_events[day].passed,
-            description=_in_words(of_events[day], selected, "triangles"),
-            metadata={"triangles": of_events[day].rows, "bars": of_bias[day].rows, **origin},
-        )
-
-
-def _in_words(verdict: Verdict, selected: SelectedDate, what: str) -> str:
-    if verdict.passed:
-        return f"{verdict.rows} {what} from {selected.bar_count} bars of {selected.table}"
-    return f"{verdict.failed} of {verdict.rows} stored {what} are broken"
-
-
-def _warn_of_doubt(
-    context: dg.AssetExecutionContext, connection: Connection, scope: SymbolDates
-) -> None:
-    doubtful = dates_in_doubt(connection, scope.symbol)
-    if doubtful:
-        context.log.warning(
-            "%s: %d dates from %s to %s are in doubt: their signals were computed before bars they "
-            "depend on changed; recompute them with: trisignal backfill %s --start %s --end %s",
-            scope.symbol,
-            len(doubtful),
-            doubtful[0],
-            doubtful[-1],
-            scope.symbol,
-            doubtful[0],
-            doubtful[-1],
+            span,
+            replayed,
+            written,
+            time.perf_counter() - started,
         )

@@ -1,0 +1,54 @@
+"""`trisignal bars`: bars of any timeframe, to lay over a chart."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from trisignal_pipeline.commands.arguments import symbol_and_dates
+from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.query import bars as queries
+from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.signal.rules import HIGHER_TIMEFRAMES, TIMEFRAMES
+from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.readiness import ready_database
+
+
+@click.command()
+@symbol_and_dates
+@click.option(
+    "--tf",
+    "timeframe",
+    type=click.Choice(TIMEFRAMES),
+    required=True,
+    help="Timeframe of the bars.",
+)
+@format_option
+def bars(symbol: str, timeframe: str, start: date, end: date, form: str) -> None:
+    """Print bars of SYMBOL that open on the UTC dates from --start to --end.
+
+    They are made from clean bars by the code the signal is computed with: over the session, or
+    over UTC days where the registry says so. A daily bar opens with its session; one that a holiday
+    is merged into opens with the holiday's. Only whole bars are printed.
+
+    \b
+    trisignal bars GLBX.MDP3:NQ --tf 4h --start 2024-11-01 --end 2024-11-30 --format csv
+    """
+    dates = DateRange(start, end)
+    database = ready_database(Settings.from_environment())
+    with database.connect("bars") as connection:
+        market = registry.market(connection, symbol)
+        found = queries.bars(connection, market, timeframe, dates)
+    warning = queries.calendar_warning(market, dates)
+    if warning and timeframe in HIGHER_TIMEFRAMES:
+        click.echo(f"warning: {warning}", err=True)
+    if len(found.left_out):
+        click.echo(
+            f"warning: {symbol}: {len(found.left_out)} bars left out, the first of "
+            f"{iso_minute(int(found.left_out[0]))}: a date their period trades on has no finished "
+            "clean bars; backfill it first",
+            err=True,
+        )
+    print_table(queries.bars_table(found), form)

@@ -1,0 +1,152 @@
+"""What the signals say of each date, and of the history they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import dagster as dg
+
+from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.sessions import VERIFIED_SPAN
+from trisignal_pipeline.market.symbols import Anchor, Market
+from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT, Verdict, judge
+from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.doubts import Doubt, doubts
+from trisignal_pipeline.storage.signals import SignalRecord, read_bias, read_triangles, signal_dates
+
+BIAS = "bias_series"
+BIAS_CHECK = "bias_row_schema"
+TRIANGLES = "triangle_events"
+TRIANGLES_CHECK = "triangle_event_schema"
+HISTORY_CHECK = "history_is_current"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReports:
+    """The reports of the two assets that one replay makes."""
+
+    bias: PartitionReport
+    triangles: PartitionReport
+
+    def add(
+        self,
+        context: dg.AssetExecutionContext,
+        connection: Connection,
+        market: Market,
+        dates: DateRange,
+    ) -> None:
+        """Judge what is stored of `dates`, and report each of them."""
+        symbol = str(market.symbol)
+        records = signal_dates(connection, symbol, dates)
+        of_bias = judge(BIAS_ROW, read_bias(connection, symbol, dates), dates)
+        of_events = judge(TRIANGLE_EVENT, read_triangles(connection, symbol, dates), dates)
+        for day in dates:
+            record = records.get(day)
+            if record is None:
+                for report in (self.bias, self.triangles):
+                    report.pass_over(symbol, day, "no finished bars to read", expected=False)
+                continue
+            bias = _with_alarm(context, market, record, of_bias[day])
+            origin = _origin(market, record)
+            self.bias.add(
+                symbol,
+                day,
+                bias,
+                blocking=not of_bias[day].passed,
+                description=_of_bias(market, record, of_bias[day]),
+                metadata={"bars": bias.rows, **origin},
+            )
+            self.triangles.add(
+                symbol,
+                day,
+                of_events[day],
+                blocking=not of_events[day].passed,
+                description=_in_words(of_events[day], "triangles"),
+                metadata={"triangles": of_events[day].rows, "bars": bias.rows, **origin},
+            )
+
+    def record(self, connection: Connection, symbol: str, dagster_run_id: str) -> None:
+        """Keep the verdicts of both in the database."""
+        self.bias.record(connection, symbol, dagster_run_id)
+        self.triangles.record(connection, symbol, dagster_run_id)
+
+
+def history_check() -> dg.AssetCheckSpec:
+    """The declaration of the check on all stored signals of all symbols together."""
+    return dg.AssetCheckSpec(
+        name=HISTORY_CHECK,
+        asset=BIAS,
+        description=("No stored signal was computed from bars or rules that have changed since."),
+    )
+
+
+def history_verdict(connection: Connection) -> dg.AssetCheckEvaluation:
+    """Whether any stored signal is in doubt, and since which minute."""
+    found = doubts(connection)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(BIAS),
+        check_name=HISTORY_CHECK,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(map(_doubt_in_words, found)) or "every stored signal is current",
+        metadata={"dates_in_doubt": sum(doubt.dates for doubt in found)},
+    )
+
+
+def warn_of_doubt(context: dg.AssetExecutionContext, connection: Connection, symbol: str) -> None:
+    """Say in the run's log what of the symbol is in doubt after the run."""
+    for doubt in doubts(connection):
+        if doubt.symbol == symbol:
+            context.log.warning("%s", _doubt_in_words(doubt))
+
+
+def _doubt_in_words(doubt: Doubt) -> str:
+    return (
+        f"{doubt.symbol}: {doubt.dates} dates are in doubt from {iso_minute(doubt.from_ns)} on "
+        f"({doubt.reasons}); compute them again with: trisignal refresh {doubt.symbol}"
+    )
+
+
+def _with_alarm(
+    context: dg.AssetExecutionContext, market: Market, record: SignalRecord, verdict: Verdict
+) -> Verdict:
+    """`verdict`, failed also where hygiene rules locked the series out for too long."""
+    if not _alarming(market, record):
+        return verdict
+    context.log.warning("%s %s: %s", market.symbol, record.date, _lock_out(record))
+    by_check = {**verdict.by_check, f"LOCKED_OUT by {record.longest_by}": record.locked_out}
+    return replace(verdict, by_check=by_check)
+
+
+def _alarming(market: Market, record: SignalRecord) -> bool:
+    return record.longest > market.lockout_alarm_minutes
+
+
+def _lock_out(record: SignalRecord) -> str:
+    since = "" if record.longest_since_ns is None else iso_minute(record.longest_since_ns)
+    return (
+        f"the hygiene rules rejected {record.longest} legacy bars in a row since {since}, the "
+        f"first by {record.longest_by}"
+    )
+
+
+def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
+    if verdict.passed and _alarming(market, record):
+        return _lock_out(record)
+    return _in_words(verdict, "bias rows")
+
+
+def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
+    return {
+        "source_table": record.source_table,
+        "bars_locked_out": record.locked_out,
+        "calendar_verified": market.anchor == Anchor.UTC or record.date in VERIFIED_SPAN,
+    }
+
+
+def _in_words(verdict: Verdict, what: str) -> str:
+    if verdict.passed:
+        return f"all {verdict.rows} {what} are what they must be"
+    return f"{verdict.failed} of {verdict.rows} stored {what} are broken"

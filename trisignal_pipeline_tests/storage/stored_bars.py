@@ -1,0 +1,189 @@
+"""Bars to store, by hand and by chance, and what a table holds, read by plain SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+import psycopg
+from hypothesis import strategies as st
+
+from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
+from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_ns, utc
+from trisignal_pipeline.market.hygiene import HygieneThresholds
+from trisignal_pipeline.schemas import Screened, legacy_bar, screen
+from trisignal_pipeline.storage.audit import ingest_run
+from trisignal_pipeline.storage.bars import LEGACY, BarsTable
+from trisignal_pipeline.storage.connection import Database
+from trisignal_pipeline.storage.ingest import write_range
+
+NQ = "GLBX.MDP3:NQ"
+DAY = date(2024, 6, 17)
+TICK = PRICE_UNIT // 4
+
+
+class Bar(NamedTuple):
+    """One bar as it is delivered: `ts` its OPEN in ns, prices in units of 1e-9."""
+
+    ts: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    contract: str
+
+
+def bar(minute: int, close: int = 20_000 * PRICE_UNIT, day: date = DAY, **other: Any) -> Bar:
+    """A whole bar that opens `minute` minutes after midnight of `day`."""
+    return Bar(
+        ts=midnight_ns(day) + minute * NS_PER_MINUTE,
+        open=other.get("open", close),
+        high=other.get("high", close + TICK),
+        low=other.get("low", close - TICK),
+        close=close,
+        volume=other.get("volume", 7),
+        contract=other.get("contract", "NQM4"),
+    )
+
+
+def columns(rows: Iterable[Bar]) -> Bars:
+    """The bars of `rows`, as they come."""
+    rows = list(rows)
+    contracts = tuple(dict.fromkeys(row.contract for row in rows))
+    return Bars(
+        **{
+            name: np.array([getattr(row, name) for row in rows], np.int64)
+            for name in Bar._fields
+            if name != "contract"
+        },
+        contract=np.array([contracts.index(row.contract) for row in rows], np.int32),
+        contracts=contracts,
+    )
+
+
+def delivered(rows: Iterable[Bar], floor: int = 0) -> Screened:
+    """The bars of `rows`, screened as legacy bars of a market whose prices lie above `floor`."""
+    schema = legacy_bar(HygieneThresholds(price_floor=floor))
+    return screen(schema, columns(sorted(rows, key=lambda row: row.ts)))
+
+
+def walk(dates: DateRange, seed: int, *, share: float = 0.02, contract: str = "NQM4") -> list[Bar]:
+    """A random walk over some of the minutes of `dates`."""
+    rng = np.random.default_rng(seed)
+    ts = np.arange(dates.start_ns, dates.end_ns, NS_PER_MINUTE)
+    ts = ts[rng.random(len(ts)) < share]
+    close = (80_000 + np.cumsum(rng.integers(-8, 9, len(ts)))) * TICK
+    return [
+        Bar(minute, value, value + 2 * TICK, value - TICK, value + TICK, volume, contract)
+        for minute, value, volume in zip(
+            ts.tolist(), close.tolist(), rng.integers(1, 99, len(ts)).tolist(), strict=True
+        )
+    ]
+
+
+def store(
+    database: Database,
+    rows: Iterable[Bar],
+    dates: DateRange,
+    *,
+    symbol: str = NQ,
+    table: BarsTable = LEGACY,
+    batch_rows: int = 500,
+) -> int:
+    """Write `rows` as the assets do, under an audit row of its own, whose id is returned."""
+    with ingest_run(
+        database,
+        asset=f"{table.layer}_bars",
+        symbol=symbol,
+        dates=dates,
+        source="legacy",
+        dataset="GLBX.MDP3",
+    ) as run:
+        write_range(
+            database,
+            run,
+            table,
+            symbol,
+            dates,
+            delivered(rows),
+            source="legacy",
+            batch_rows=batch_rows,
+        )
+    return run.id
+
+
+def table_rows(url: str, table: BarsTable, symbol: str = NQ, *extra: str) -> list[tuple[Any, ...]]:
+    """(ts as stamped, open, high, low, close, volume, contract, *extra) by plain SQL, in order."""
+    more = "".join(f", {name}" for name in extra)
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, open, high, low, close, volume, "
+            f"contract{more} FROM {table.name} WHERE symbol = %s ORDER BY ts",
+            (symbol,),
+        ).fetchall()
+
+
+def expected_rows(rows: Iterable[Bar], table: BarsTable) -> list[tuple[Any, ...]]:
+    """What `table_rows` must say of a table that holds `rows`."""
+    return [
+        (
+            table.stamp(row.ts),
+            *(Decimal(price).scaleb(-9) for price in row[1:5]),
+            row.volume,
+            row.contract,
+        )
+        for row in sorted(rows)
+    ]
+
+
+def one_row(url: str, query: str, *parameters: object) -> tuple[Any, ...]:
+    """The only row of a query."""
+    [row] = all_rows(url, query, *parameters)
+    return row
+
+
+def all_rows(url: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """The rows of a query."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def whole_bars(days: Sequence[date], minutes: Sequence[int]) -> st.SearchStrategy[list[Bar]]:
+    """Bars on some of `minutes` of some of `days`, with values so few that they often agree."""
+    return st.lists(
+        st.builds(
+            lambda day, minute, low, open_, close, volume, contract: bar(
+                minute,
+                close * PRICE_UNIT,
+                day,
+                open=open_ * PRICE_UNIT,
+                low=low * PRICE_UNIT,
+                high=12 * PRICE_UNIT,
+                volume=volume,
+                contract=contract,
+            ),
+            st.sampled_from(days),
+            st.sampled_from(minutes),
+            st.sampled_from((9, 10)),
+            st.sampled_from((10, 11)),
+            st.sampled_from((10, 12)),
+            st.sampled_from((0, 5)),
+            st.sampled_from(("NQM4", "NQU4")),
+        ),
+        unique_by=lambda row: row.ts,
+        max_size=10,
+    ).map(sorted)
+
+
+def days_from(first: date, count: int) -> DateRange:
+    """`count` dates from `first` on."""
+    return DateRange(first, first + timedelta(days=count - 1))
+
+
+def moment(minute: int, day: date = DAY) -> Any:
+    """The instant `minute` minutes after midnight of `day`, as the database tells it."""
+    return utc(midnight_ns(day) + minute * NS_PER_MINUTE)

@@ -1,0 +1,90 @@
+"""Settings come from the environment, and a password in them goes nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trisignal_pipeline.errors import ConfigurationError
+from trisignal_pipeline.settings import Settings, project_file
+
+SECRET = "postgresql://trader:hunter2@db.example/trisignal"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"TRISIGNAL_DATABASE_URL": "", "TRISIGNAL_HOME": "", "TRISIGNAL_RAW_DIR": ""}],
+    ids=["unset", "empty"],
+)
+def test_nothing_has_to_be_set(environment: dict[str, str]) -> None:
+    settings = Settings.from_environment(environment)
+
+    assert settings == Settings(
+        home=Path.cwd() / ".trisignal", raw_dir=Path.cwd() / "data" / "raw", database_url=None
+    )
+
+
+def test_every_place_can_be_named(tmp_path: Path) -> None:
+    settings = Settings.from_environment(
+        {
+            "TRISIGNAL_DATABASE_URL": SECRET,
+            "TRISIGNAL_HOME": str(tmp_path / "home"),
+            "TRISIGNAL_RAW_DIR": "../files",
+        }
+    )
+
+    assert settings.database_url == SECRET
+    assert settings.home == tmp_path / "home"
+    assert settings.raw_dir.is_absolute()
+    assert settings.raw_dir.resolve() == tmp_path.parent / "files"
+
+
+def test_places_stay_where_they_are_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.from_environment({})
+
+    monkeypatch.chdir("/")
+
+    assert settings.home == tmp_path / ".trisignal"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_both_schemes_of_postgresql_are_taken(scheme: str) -> None:
+    url = f"{scheme}://localhost/trisignal"
+
+    assert Settings.from_environment({"TRISIGNAL_DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://trader:hunter2@db/trisignal",
+        "postgresql+psycopg2://trader:hunter2@db/trisignal",
+        "host=db password=hunter2",
+        "hunter2",
+    ],
+)
+def test_a_url_of_something_else_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="must start with postgresql://") as refusal:
+        Settings.from_environment({"TRISIGNAL_DATABASE_URL": url})
+
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_url_is_not_printed_with_the_settings() -> None:
+    settings = Settings.from_environment({"TRISIGNAL_DATABASE_URL": SECRET})
+
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings)
+
+
+@pytest.mark.parametrize("name", ["database", "dagster.yaml", "workspace.yaml"])
+def test_the_projects_own_files_are_found_from_anywhere(name: str) -> None:
+    assert project_file(name).exists()
