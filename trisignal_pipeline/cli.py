@@ -7,9 +7,12 @@ import sys
 import click
 
 from trisignal_pipeline.commands.backfill import backfill
+from trisignal_pipeline.commands.bars import bars
 from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
+from trisignal_pipeline.commands.explain import explain
+from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
 from trisignal_pipeline.commands.refresh import refresh
 from trisignal_pipeline.commands.status import status
@@ -37,7 +40,22 @@ def trisignal() -> None:
     """
 
 
-for command in (demo, dev, db, symbols, backfill, refresh, status, triangles, bias, counts, runs):
+for command in (
+    demo,
+    dev,
+    db,
+    symbols,
+    backfill,
+    refresh,
+    status,
+    triangles,
+    bias,
+    counts,
+    bars,
+    explain,
+    parity,
+    runs,
+):
     trisignal.add_command(command)
 
 

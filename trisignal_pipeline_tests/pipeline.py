@@ -48,7 +48,7 @@ _RESULTS = {
     "bias_series_1m_v1": "{created_at}",
     "triangle_events_v1": "{id,created_at}",
     "signal_dates": "{completed_at}",
-    "bar_dates": "{completed_at,ingestion_run_id}",
+    "bar_dates": "{completed_at,ingestion_run_id,changed_from,changed_at}",
 }
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.connection import Database
-from trisignal_pipeline.storage.embedded import EmbeddedServer
+from trisignal_pipeline.storage.embedded import running_server
 
 URL_VARIABLE = "TRISIGNAL_DAGSTER_DATABASE_URL"
 
@@ -46,9 +46,7 @@ def dagster_database_url(settings: Settings, environment: Mapping[str, str] = os
         beside = f"{bars.database}_dagster"
         _create_if_absent(settings.database_url, beside)
         return _for_dagster(bars.set(database=beside))
-    server = EmbeddedServer.for_home(settings.home, environment)
-    server.ensure_running()
-    return _for_dagster(make_url(server.url("dagster")))
+    return _for_dagster(make_url(running_server(settings.home).url("dagster")))
 
 
 def _parsed(url: str, variable: str) -> URL:

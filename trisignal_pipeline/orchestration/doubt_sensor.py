@@ -7,7 +7,7 @@ import json
 import dagster as dg
 
 from trisignal_pipeline.orchestration.assets.signal_reports import history_verdict
-from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL, partition_key
+from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.refresh import ONLY_IN_DOUBT, SIGNAL_ASSETS
 from trisignal_pipeline.orchestration.resources import PostgresResource
 from trisignal_pipeline.storage.doubts import Doubt, doubts
@@ -17,7 +17,6 @@ REFRESH_TAG = "trisignal/refresh"
 refresh_signals = dg.define_asset_job(
     "refresh_signals",
     selection=dg.AssetSelection.assets(*SIGNAL_ASSETS),
-    partitions_def=DAILY_BY_SYMBOL,
     description=(
         "Computes again the signals that are in doubt. Launched by the sensor, with a range of "
         "dates; to do so by hand run `trisignal refresh`."
@@ -61,7 +60,7 @@ def signals_follow_the_bars(
             if found
             else "every stored signal is current"
         )
-    return dg.SensorResult(run_requests=requests, cursor=seen)
+    return dg.SensorResult(run_requests=requests)
 
 
 def _request(doubt: Doubt) -> dg.RunRequest:

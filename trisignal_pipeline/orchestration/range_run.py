@@ -13,7 +13,8 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from trisignal_pipeline.errors import RangeError, UnknownSymbolError
+from trisignal_pipeline import errors
+from trisignal_pipeline.errors import RangeError, TrisignalError, UnknownSymbolError
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.lost_runs import fail_lost_runs, process_tag
 from trisignal_pipeline.orchestration.partitions import (
@@ -25,7 +26,10 @@ from trisignal_pipeline.orchestration.partitions import (
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """Why a step failed: its name, and class and text of the error at the bottom."""
+    """Why a step failed: its name, and class and text of the error that says it best.
+
+    That is the first of the project's own errors, which tell what to do; else the one at the bottom.
+    """
 
     step: str
     error_class: str
@@ -104,12 +108,23 @@ def _require_partitions(instance: dg.DagsterInstance, symbol: str, dates: DateRa
         )
 
 
+_OUR_ERRORS = {
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, TrisignalError)
+}
+
+
 def _failure(event: dg.DagsterEvent) -> StepFailure:
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and error.cls_name not in _OUR_ERRORS:
         error = error.cause
+    name = (error.cls_name if error else None) or "?"
+    message = error.message.strip() if error else ""
+    # Python writes the class before the text, with its module.
+    written, _, text = message.partition(": ")
     return StepFailure(
         step=event.step_key or "?",
-        error_class=(error.cls_name if error else None) or "?",
-        message=error.message.strip() if error else "",
+        error_class=name,
+        message=text if written.rpartition(".")[2] == name else message,
     )

@@ -7,14 +7,14 @@ their contract. What can't be compared is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 
 from trisignal_pipeline.errors import RangeError
-from trisignal_pipeline.market.bars import Bools, Int64s
+from trisignal_pipeline.market.bars import Int64s
 from trisignal_pipeline.market.dates import (
     NS_PER_DAY,
     DateRange,
@@ -32,19 +32,26 @@ from trisignal_pipeline.query.bars import (
     whole_bars,
 )
 from trisignal_pipeline.query.chart_export import PRICES, VOLUME, ChartExport
+from trisignal_pipeline.query.compared import (
+    ComparedColumn,
+    compared_bias,
+    compared_prices,
+    compared_triangles,
+    compared_volume,
+    triangle_column,
+)
 from trisignal_pipeline.query.price_offsets import (
     ContractStretches,
     PriceOffset,
     contract_stretches,
     price_offsets,
 )
-from trisignal_pipeline.query.prices import points
-from trisignal_pipeline.query.seen_bias import NOT_STORED, bias_on_bars, stored_bias
-from trisignal_pipeline.signal.bias import Int8s
-from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, TIMEFRAMES
+from trisignal_pipeline.query.seen_bias import bias_on_bars, stored_bias
+from trisignal_pipeline.signal.rules import BEARISH, BULLISH, DIRECTION_NAMES, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars
 from trisignal_pipeline.storage.connection import Connection
-from trisignal_pipeline.storage.signals import dates_in_doubt, read_triangles
+from trisignal_pipeline.storage.doubts import dates_in_doubt
+from trisignal_pipeline.storage.signals import read_triangles
 
 # A bar whose last minute did not trade is finished by a later one, after a weekend at the latest;
 # a bare trade date stands for a bar that opens on the evening before, or before a holiday.
@@ -105,20 +112,6 @@ class Parity:
     def reaches(self, percent: float) -> bool:
         """Whether the agreement rate is `percent` or more."""
         return self.agreeing * 100 >= percent * self.bars
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Compared:
-    """One column on the bars that both sides have."""
-
-    name: str
-    agrees: Bools
-    held: Bools
-    chart: Callable[[int], str]
-    database: Callable[[int], str]
-
-    def differing(self) -> Int64s:
-        return np.flatnonzero(self.held & ~self.agrees)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,7 +185,7 @@ def _session_opens(midnights: Int64s, of: Sessions) -> Int64s:
     return np.where(named, of.daily_open_ns[first[place]], midnights)
 
 
-def _priced(sides: _Sides) -> tuple[list[PriceOffset], list[_Compared]]:
+def _priced(sides: _Sides) -> tuple[list[PriceOffset], list[ComparedColumn]]:
     """Prices, shifted by the offsets found, and volume."""
     chart = sides.export.prices[:, sides.on_chart]
     raw = sides.stored_prices(sides.stored)
@@ -211,21 +204,12 @@ def _priced(sides: _Sides) -> tuple[list[PriceOffset], list[_Compared]]:
     moved = CleanMinutes(shifted, minutes.sessions, minutes.missing)
     adjusted = sides.stored_prices(whole_bars(moved, sides.export.timeframe, *span).bars)
     compared = [
-        _compared_prices(name, chart[place], raw[place], adjusted[place])
+        compared_prices(name, chart[place], raw[place], adjusted[place])
         for place, name in enumerate(PRICES)
     ]
     if sides.export.volume is not None:
-        ours = sides.stored.volume[sides.on_stored]
-        theirs = sides.export.volume[sides.on_chart]
-        compared.append(
-            _Compared(
-                VOLUME,
-                theirs == ours,
-                np.ones(len(ours), np.bool_),
-                lambda row: str(theirs[row]),
-                lambda row: str(ours[row]),
-            )
-        )
+        stored = sides.stored.volume[sides.on_stored]
+        compared.append(compared_volume(VOLUME, sides.export.volume[sides.on_chart], stored))
     return list(found.values()), compared
 
 
@@ -236,74 +220,35 @@ def _contracts(sides: _Sides, stretches: ContractStretches) -> Int64s:
     return stretches.of_bars(np.searchsorted(ts, starts), np.searchsorted(ts, ends))
 
 
-def _compared_prices(name: str, chart: Int64s, raw: Int64s, adjusted: Int64s) -> _Compared:
-    def in_database(row: int) -> str:
-        shift = int(adjusted[row] - raw[row])
-        return points(int(raw[row])) + (f" {points(shift):+}" if False else _signed(shift))
-
-    return _Compared(
-        name,
-        chart == adjusted,
-        np.ones(len(chart), np.bool_),
-        lambda row: points(int(chart[row])),
-        in_database,
-    )
-
-
-def _signed(shift: int) -> str:
-    if not shift:
-        return ""
-    return f" {'+' if shift > 0 else '-'} {points(abs(shift))}"
-
-
-def _signals(connection: Connection, market: Market, sides: _Sides) -> Iterator[_Compared]:
+def _signals(connection: Connection, market: Market, sides: _Sides) -> Iterator[ComparedColumn]:
     export = sides.export
     visible = TIMEFRAMES[TIMEFRAMES.index(export.timeframe) :]
     wanted = [timeframe for timeframe in visible if timeframe in export.bias]
     if wanted:
         codes = stored_bias(connection, str(market.symbol), sides.minutes)
     for timeframe in wanted:
-        ours, held = bias_on_bars(
-            codes, sides.minutes, sides.stored, export.timeframe, timeframe
-        )
-        yield _compared_bias(
-            f"Bias {timeframe}",
+        stored, held = bias_on_bars(codes, sides.minutes, sides.stored, export.timeframe, timeframe)
+        yield compared_bias(
+            timeframe,
             export.bias[timeframe][sides.on_chart],
-            ours[sides.on_stored],
+            stored[sides.on_stored],
             held[sides.on_stored],
         )
     if export.timeframe == TIMEFRAMES[0] and export.triangles:
         dates = DateRange(date_of_ns(int(sides.starts[0])), date_of_ns(int(sides.starts[-1])))
         events = read_triangles(connection, str(market.symbol), dates)
-        for direction, theirs in export.triangles.items():
-            name = DIRECTION_NAMES[direction]
-            of_direction = events["ts"].to_numpy(np.int64)[(events["direction"] == name).to_numpy()]
-            yield _compared_triangles(
-                name,
-                theirs[sides.on_chart],
-                np.isin(sides.starts[sides.on_chart], of_direction),
+        for direction, on_chart in export.triangles.items():
+            of_direction = (events["direction"] == DIRECTION_NAMES[direction]).to_numpy(np.bool_)
+            stored_ts = events["ts"].to_numpy(np.int64)[of_direction]
+            yield compared_triangles(
+                direction,
+                on_chart[sides.on_chart],
+                np.isin(sides.starts[sides.on_chart], stored_ts),
             )
 
 
-def _compared_bias(name: str, theirs: Int8s, ours: Int8s, held: Bools) -> _Compared:
-    def in_database(row: int) -> str:
-        return "nothing stored" if ours[row] == NOT_STORED else BIAS_NAMES[ours[row]]
-
-    return _Compared(name, theirs == ours, held, lambda row: BIAS_NAMES[theirs[row]], in_database)
-
-
-def _compared_triangles(direction: str, theirs: Bools, ours: Bools) -> _Compared:
-    return _Compared(
-        f"{direction.title()} Triangle",
-        theirs == ours,
-        np.ones(len(ours), np.bool_),
-        lambda row: direction if theirs[row] else "none",
-        lambda row: direction if ours[row] else "none",
-    )
-
-
 def _first_differences(
-    sides: _Sides, compared: Sequence[_Compared], shown: int
+    sides: _Sides, compared: Sequence[ComparedColumn], shown: int
 ) -> Iterator[Difference]:
     found = [
         (row, place)
@@ -321,26 +266,30 @@ def _first_differences(
         )
 
 
-def _not_compared(export: ChartExport, compared: Sequence[_Compared]) -> Iterator[str]:
-    chart = f"a {export.timeframe} chart"
+def _not_compared(export: ChartExport, compared: Sequence[ComparedColumn]) -> Iterator[str]:
+    absent = "the export has no such column"
     own = TIMEFRAMES.index(export.timeframe)
     if export.volume is None:
-        yield "volume: the export has no such column"
-    for place, timeframe in enumerate(TIMEFRAMES):
-        if place < own and timeframe in export.bias:
-            yield f"Bias {timeframe}: {chart} shows its own timeframe and those above"
-        elif place >= own and timeframe not in export.bias:
-            yield f"Bias {timeframe}: the export has no such column"
-    for direction in (1, -1):
-        name = f"{DIRECTION_NAMES[direction].title()} Triangle"
-        if own and direction in export.triangles:
-            yield f"{name}: triangles are found on minutes; {chart} has none of the stored ones"
-        elif not own and direction not in export.triangles:
-            yield f"{name}: the export has no such column"
+        yield f"{VOLUME}: {absent}"
+    for timeframe in TIMEFRAMES[:own]:
+        if timeframe in export.bias:
+            yield (
+                f"Bias {timeframe}: bars of {export.timeframe} don't show it, only Bias "
+                f"{export.timeframe} and those above"
+            )
+    for timeframe in TIMEFRAMES[own:]:
+        if timeframe not in export.bias:
+            yield f"Bias {timeframe}: {absent}"
+    on_minutes = export.timeframe == TIMEFRAMES[0]
+    for direction in (BULLISH, BEARISH):
+        if on_minutes and direction not in export.triangles:
+            yield f"{triangle_column(direction)}: {absent}"
+        elif not on_minutes and direction in export.triangles:
+            yield f"{triangle_column(direction)}: triangles lie on minutes; export a 1m chart"
     for column in compared:
         unseen = int((~column.held).sum())
         if unseen:
-            yield f"{column.name} on {unseen} bars: no stored minute shows the bias they ended with"
+            yield f"{column.name} of {unseen} bars: no stored minute shows what they ended with"
     if export.ignored:
         yield f"columns of other names: {', '.join(export.ignored)}"
 

@@ -14,7 +14,7 @@ from trisignal_pipeline.signal.explain import (
 )
 from trisignal_pipeline.signal.firings import Candle, FiredRule, Firing, Gap
 from trisignal_pipeline.signal.replay import LastMinute
-from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, NEUTRAL
+from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, NEUTRAL, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import UnfinishedBar
 
 _INDENT = "    "
@@ -146,21 +146,17 @@ def _bar_rows(minute: MinuteExplanation) -> Iterator[tuple[str, ...]]:
     if session is None:
         yield ("session", "none: the minute lies outside every session, no higher bar holds it")
         return
-    yield (
-        "session",
-        f"{session.trade_date}, from {iso_minute(session.open_ns)} to "
-        f"{iso_minute(session.close_ns)}, daily bar of {session.daily_bar}",
-    )
+    hours = f"from {iso_minute(session.open_ns)} to {iso_minute(session.close_ns)}"
+    yield "session", f"{session.trade_date}, {hours}, daily bar of {session.daily_bar}"
 
 
 def _fired_lines(view: TimeframeView) -> Iterator[str]:
     name = f"{view.timeframe:<5}"
     for seen in view.finished:
         carried = seen.carried
-        yield (
-            f"{name}{_finished_words(view, seen)}: "
-            f"{BIAS_NAMES[carried.bias_before]} -> {BIAS_NAMES[carried.bias_after]}"
-        )
+        before, after = BIAS_NAMES[carried.bias_before], BIAS_NAMES[carried.bias_after]
+        turned = f"{before} -> {after}" if before != after else f"stays {after}"
+        yield f"{name}{_finished_words(view, seen)}: {turned}"
         fired = [firing_words(firing, carried.bar.close) for firing in carried.firings]
         yield from (_INDENT + line for line in _aligned(fired or [("no rule fired",)]))
     if view.unfinished is not None:
@@ -170,9 +166,9 @@ def _fired_lines(view: TimeframeView) -> Iterator[str]:
 
 
 def _finished_words(view: TimeframeView, seen: FinishedBar) -> str:
+    if view.timeframe == TIMEFRAMES[0]:
+        return "this bar"
     bar = _bar_words(seen.carried.bar)
-    if view.timeframe == "1m":
-        return bar
     if seen.late:
         return f"finished before this minute, its last one having no bar: {bar}"
     return f"finished on this minute: {bar}"
@@ -183,11 +179,11 @@ def _gap_rows(minute: MinuteExplanation) -> Iterator[tuple[str, ...]]:
         gaps = view.gaps
         name = view.timeframe
         for place, gap in _nearest(gaps):
-            yield name, place, *_gap_columns(gap), _removal(gap)
+            yield name, place, *_gap_columns(gap), _removal(gap, view.timeframe)
             name = ""
         if len(gaps.around) > _MOST_HOLDING:
             yield name, "around", f"and {len(gaps.around) - _MOST_HOLDING} wider ones"
-        yield name, "alive", str(gaps.alive)
+        yield name, "alive", f"{gaps.alive} in all"
 
 
 def _nearest(gaps: NearbyGaps) -> Iterator[tuple[str, Gap]]:
@@ -199,9 +195,10 @@ def _nearest(gaps: NearbyGaps) -> Iterator[tuple[str, Gap]]:
         yield "below", gaps.below
 
 
-def _removal(gap: Gap) -> str:
+def _removal(gap: Gap, timeframe: str) -> str:
+    """What takes the gap out of its set. Only closes of its own timeframe count."""
     side = "above" if gap.kind.goes_above else "below"
-    return f"{BIAS_NAMES[gap.kind.turns]} on a close {side} {points(gap.threshold)}"
+    return f"{BIAS_NAMES[gap.kind.turns]} on a {timeframe} close {side} {points(gap.threshold)}"
 
 
 def _gap_columns(gap: Gap) -> tuple[str, ...]:

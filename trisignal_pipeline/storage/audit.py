@@ -239,5 +239,5 @@ def _close(
 
 def _in_words(database: Database, error: BaseException) -> str:
     """The error as the audit's row can hold it: masked, of bounded length, valid text."""
-    text = database.masked(f"{type(error).__name__}: {error}").replace("\0", " ")
+    text = database.masked(f"{type(error).__name__}: {error}").replace("\0", "?")
     return text.encode(errors="replace").decode()[:MOST_ERROR_CHARACTERS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from trisignal_pipeline.errors import (
     TrisignalError,
 )
 from trisignal_pipeline.settings import Settings
-from trisignal_pipeline.storage.embedded import EmbeddedServer
+from trisignal_pipeline.storage.embedded import running_server
 
 Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
@@ -49,9 +48,7 @@ class Database:
         """
         if settings.database_url is not None:
             return cls(settings.database_url)
-        server = EmbeddedServer.for_home(settings.home, os.environ)
-        server.ensure_running()
-        return cls(server.url())
+        return cls(running_server(settings.home).url())
 
     @contextmanager
     def connect(self, purpose: str, *, autocommit: bool = False) -> Iterator[Connection]:
@@ -91,8 +88,11 @@ class Database:
             ) from None
         try:
             with as_trisignal_errors(self):
-                # Compiling a plan costs more than any statement here takes.
-                connection.execute("SET TIME ZONE 'UTC'; SET jit = off")
+                # What a server, a database or a role may have set otherwise. Compiling a plan
+                # costs more than any statement here takes.
+                connection.execute(
+                    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET jit = off"
+                )
                 set_lock_timeout(connection, self.lock_timeout_seconds)
         except TrisignalError:
             connection.close()

@@ -260,3 +260,19 @@ def _size_of(folder: Path) -> int:
             except FileNotFoundError:
                 continue  # a running server makes and deletes files all the time
     return total
+
+
+def running_server(home: Path) -> EmbeddedServer:
+    """The embedded server of `home`, running, for clients in this process.
+
+    libpq reads PGHOSTADDR, PGSERVICE, PGSSLMODE and others behind a URL's back. They are meant for
+    servers of one's own, and taken out of this process's environment, and so of its children's.
+
+    Raises:
+        EmbeddedServerError: the server can't be set up on this machine.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+    server = EmbeddedServer.for_home(home, os.environ)
+    server.ensure_running()
+    return server

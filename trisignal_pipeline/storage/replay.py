@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import zip_longest
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def _windows(
     newest = set(days[-DAILY_STATES:])
     ends = [
         day
-        for day, following in zip(days, [*days[1:], None], strict=True)
+        for day, following in zip_longest(days, days[1:])
         if day in newest or following is None or following.month != day.month
     ]
     start = wanted.start if not days else min(wanted.start, days[0])

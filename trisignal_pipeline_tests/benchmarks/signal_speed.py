@@ -206,7 +206,7 @@ def measure() -> list[Measured]:
         Measured("  triangles before filters", whole["unfiltered"], "triangles"),
         Measured("  gaps alive at the end", whole["gaps"], "gaps"),
         Measured("  peak memory", whole["peak"], "MB", at_most=1000),
-        Measured("  of which making the bars took", whole["before"], "MB"),
+        Measured("  peak memory before, while the bars were made", whole["before"], "MB"),
         Measured("one more minute", whole["minute"] * 1e3, "ms"),
         Measured("saved state", whole["saved_bytes"] / 1e3, "kB"),
         Measured("  to save", whole["save"] * 1e3, "ms"),

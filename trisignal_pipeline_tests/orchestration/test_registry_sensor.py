@@ -36,8 +36,7 @@ def _tick(instance: dg.DagsterInstance) -> list[str]:
 
 
 def test_it_runs_by_default() -> None:
-    [sensor] = defs.sensors or []
-    assert isinstance(sensor, dg.SensorDefinition)
+    sensor = defs.resolve_sensor_def(symbols_follow_the_registry.name)
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
 
 

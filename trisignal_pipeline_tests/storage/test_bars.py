@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_ns, utc
@@ -138,16 +139,32 @@ def test_prices_are_exact_decimals_in_sql(
 
 
 @both_tables
-def test_the_sessions_time_zone_and_date_style_do_not_matter(
-    connection: Connection, database: Database, table: BarsTable
+def test_time_zone_and_date_style_of_the_database_do_not_matter(
+    database: Database, table: BarsTable
 ) -> None:
-    connection.execute("SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'German, DMY'")
-
-    _replace(connection, table, [bar(0), bar(1439)])
+    with psycopg.connect(database.url, autocommit=True) as plain:
+        name = sql.Identifier(plain.info.dbname)
+        for setting in ("TimeZone TO 'Asia/Kathmandu'", "DateStyle TO 'German, DMY'"):
+            plain.execute(sql.SQL("ALTER DATABASE {} SET " + setting).format(name))
     day = DateRange(DAY, DAY)
-    read = read_bars(connection, table, NQ, day.start_ns, day.end_ns)
+
+    with database.connect("test") as connection:
+        _replace(connection, table, [bar(0), bar(1439)])
+        read = read_bars(connection, table, NQ, day.start_ns, day.end_ns)
 
     assert read.ts.tolist() == [bar(0).ts, bar(1439).ts]
+    assert table_rows(database.url, table) == expected_rows([bar(0), bar(1439)], table)
+
+
+@both_tables
+def test_the_sessions_time_zone_does_not_matter(
+    connection: Connection, database: Database, table: BarsTable
+) -> None:
+    connection.execute("SET TimeZone = 'America/Chicago'")
+
+    written = _replace(connection, table, [bar(0), bar(1439)])
+
+    assert written.changed_from == utc(table.stamp(bar(0).ts))
     assert table_rows(database.url, table) == expected_rows([bar(0), bar(1439)], table)
 
 

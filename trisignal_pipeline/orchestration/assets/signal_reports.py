@@ -139,11 +139,15 @@ def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
 
 
 def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
-    return {
+    origin: dict[str, str | int | bool] = {
         "source_table": record.source_table,
         "bars_locked_out": record.locked_out,
-        "calendar_verified": market.anchor == Anchor.UTC or record.date in VERIFIED_SPAN,
     }
+    if market.anchor == Anchor.SESSION and record.date not in VERIFIED_SPAN:
+        origin["warning"] = (
+            f"the sessions of this date are computed by rule; they were checked for {VERIFIED_SPAN}"
+        )
+    return origin
 
 
 def _in_words(verdict: Verdict, what: str) -> str:

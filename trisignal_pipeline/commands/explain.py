@@ -1,0 +1,60 @@
+"""`trisignal explain`: one minute, rule by rule."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from trisignal_pipeline.errors import RangeError
+from trisignal_pipeline.market.minutes import parse_minute
+from trisignal_pipeline.query.explanation import as_values
+from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.explanation import explain_minute, explanation_lines
+from trisignal_pipeline.storage.readiness import ready_database
+
+
+class Minute(click.ParamType[int]):
+    """A minute with its time zone, as nanoseconds since the epoch (UTC)."""
+
+    name = "minute"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The minute that `value` spells."""
+        try:
+            return parse_minute(str(value))
+        except RangeError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("symbol", metavar="SYMBOL")
+@click.argument("ts", metavar="TS", type=Minute())
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="text for people; json (one object) for programs.",
+)
+def explain(symbol: str, ts: int, form: str) -> None:
+    """Show what happened to SYMBOL on one minute, and why it is a triangle or not.
+
+    TS is the bar's OPEN in ISO 8601, with Z for UTC or an offset. Shown are the bar, the bias
+    before and after it on each timeframe, which rule fired on which gap, the live gaps nearest to
+    the close, the filters and the decision; and whether the stored signal says the same.
+
+    \b
+    trisignal explain GLBX.MDP3:NQ 2024-11-01T00:15:00Z
+    """
+    database = ready_database(Settings.from_environment())
+    with database.connect("explain", autocommit=True) as connection:
+        explained = explain_minute(connection, registry.market(connection, symbol), ts)
+    if form == "json":
+        click.echo(json.dumps(as_values(explained), indent=1))
+    else:
+        click.echo("\n".join(explanation_lines(explained)))
