@@ -21,7 +21,7 @@ _MOST = 1 << 16
 
 
 class LossyRelay:
-    """Passes everything on, but for the answer to the `lose`-th COMMIT, counted over all clients."""
+    """Passes everything on, but for the answer to the `lose`-th COMMIT of all clients."""
 
     def __init__(self, folder: Path, server: str, lose: int) -> None:
         self.lost = 0

@@ -139,11 +139,13 @@ def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
 
 
 def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
+    verified = market.anchor == Anchor.UTC or record.date in VERIFIED_SPAN
     origin: dict[str, str | int | bool] = {
         "source_table": record.source_table,
         "bars_locked_out": record.locked_out,
+        "calendar_verified": verified,
     }
-    if market.anchor == Anchor.SESSION and record.date not in VERIFIED_SPAN:
+    if not verified:
         origin["warning"] = (
             f"the sessions of this date are computed by rule; they were checked for {VERIFIED_SPAN}"
         )
