@@ -7,7 +7,7 @@ partition is judged by, and what the documents say. The arithmetic of a rule liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -65,6 +65,10 @@ def _minute() -> pa.Check:
         name="UNALIGNED_MINUTE",
         error="a bar opens on a whole minute",
     )
+
+
+def _one_of(names: Sequence[str], name: str) -> pa.Check:
+    return pa.Check.isin(names, name=name, error=f"one of {', '.join(names)}")
 
 
 def _bar_columns() -> dict[str, pa.Column]:
@@ -136,7 +140,7 @@ def clean_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
 BIAS_ROW = pa.DataFrameSchema(
     columns={
         "ts": pa.Column("int64", _minute()),
-        **{name: pa.Column(checks=pa.Check.isin(BIAS_NAMES)) for name in BIAS_COLUMNS},
+        **{name: pa.Column(checks=_one_of(BIAS_NAMES, "KNOWN_BIAS")) for name in BIAS_COLUMNS},
     },
     unique=["ts"],
     strict=True,
@@ -146,8 +150,11 @@ BIAS_ROW = pa.DataFrameSchema(
 TRIANGLE_EVENT = pa.DataFrameSchema(
     columns={
         "ts": pa.Column("int64", _minute()),
-        "direction": pa.Column(checks=pa.Check.isin(DIRECTION_NAMES[1:])),
-        **{name: pa.Column(checks=pa.Check.isin(BIAS_NAMES)) for name in TRIANGLE_BIAS_COLUMNS},
+        "direction": pa.Column(checks=_one_of(DIRECTION_NAMES[1:], "KNOWN_DIRECTION")),
+        **{
+            name: pa.Column(checks=_one_of(BIAS_NAMES, "KNOWN_BIAS"))
+            for name in TRIANGLE_BIAS_COLUMNS
+        },
         **{
             name: pa.Column("bool")
             for name in ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
@@ -270,8 +277,10 @@ def verdicts(
 
 
 def _note(broken: dict[str, Bools], check: pa.Check, judged: pd.Series | pd.DataFrame) -> None:
-    passed = check(judged).check_output
-    broken[str(check.name)] = ~np.asarray(passed, np.bool_)
+    # Columns may share a check: what breaks it in any of them breaks it.
+    failed = ~np.asarray(check(judged).check_output, np.bool_)
+    name = str(check.name)
+    broken[name] = broken[name] | failed if name in broken else failed
 
 
 def _cases(

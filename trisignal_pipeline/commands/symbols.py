@@ -77,7 +77,11 @@ def add(symbol: str, settings: tuple[str, ...]) -> None:
 @click.argument("symbol", metavar="SYMBOL")
 @click.argument("settings", nargs=-1, required=True, metavar="NAME=VALUE...")
 def set_(symbol: str, settings: tuple[str, ...]) -> None:
-    """Change settings of SYMBOL. What they decide is computed anew by the next backfill."""
+    """Change settings of SYMBOL.
+
+    Anchor, thresholds, filters and history start put stored signals in doubt: `trisignal refresh`
+    computes them again. A roll rule or rank counts for the dates that are backfilled from now on.
+    """
     with ready_database(Settings.from_environment()).connect("symbols") as connection:
         registry.set_symbol(connection, symbol, _parsed(settings))
     _tell_dagster()

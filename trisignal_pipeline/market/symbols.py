@@ -57,7 +57,8 @@ class Market:
 
     tick_size is in price points; None where it isn't known. history_start bounds the bars the
     signal may use; None means the first one stored. More legacy bars than lockout_alarm_minutes
-    rejected in a row are an alarm.
+    rejected in a row are an alarm. rules is all of the row that decides the signals, as one text to
+    compare by; it is read with the rest, so that a change made meanwhile can't come between them.
     """
 
     symbol: InternalSymbol
@@ -71,6 +72,7 @@ class Market:
     history_start: date | None = None
     lockout_alarm_minutes: int = 30
     is_active: bool = True
+    rules: str = field(default="", compare=False, repr=False)
 
     @property
     def continuous(self) -> str:

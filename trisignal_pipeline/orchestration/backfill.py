@@ -17,7 +17,12 @@ from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.instance import open_instance
 from trisignal_pipeline.orchestration.partitions import sync_symbols
-from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
+from trisignal_pipeline.orchestration.range_run import (
+    RangeRun,
+    StepFailure,
+    materialize_range,
+    require_partitions,
+)
 from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, refresh_symbol
 from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
 from trisignal_pipeline.settings import Settings
@@ -81,6 +86,8 @@ def backfill(
     recomputed: list[DateRange] = []
     with open_instance(settings) as instance:
         sync_symbols(instance, {*known, symbol})
+        # All of them, before a run over the first year has been for nothing.
+        require_partitions(instance, symbol, dates)
         for year in by_year(dates):
             runs.append(
                 materialize_range(

@@ -68,7 +68,7 @@ def materialize_range(
         KeyboardInterrupt: SIGINT or SIGTERM came; Dagster has recorded the run as failed.
         Exception: what a step raised, if `raise_on_error`.
     """
-    _require_partitions(instance, symbol, dates)
+    require_partitions(instance, symbol, dates)
     fail_lost_runs(instance)
     loggers = {"console": {"config": {"log_level": log_level}}}
     job = definitions.resolve_implicit_global_asset_job_def()
@@ -93,7 +93,13 @@ def materialize_range(
     return RangeRun(result.run_id, result.success, failures)
 
 
-def _require_partitions(instance: dg.DagsterInstance, symbol: str, dates: DateRange) -> None:
+def require_partitions(instance: dg.DagsterInstance, symbol: str, dates: DateRange) -> None:
+    """Make sure that Dagster has a partition of `symbol` for every one of `dates`.
+
+    Raises:
+        UnknownSymbolError: it has none of the symbol.
+        RangeError: a date is before the first partition, or its bars are not all there yet.
+    """
     if not instance.has_dynamic_partition(SYMBOL_DIMENSION, symbol):
         known = ", ".join(instance.get_dynamic_partitions(SYMBOL_DIMENSION)) or "none"
         raise UnknownSymbolError(

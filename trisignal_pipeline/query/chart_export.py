@@ -108,23 +108,26 @@ def read_chart_export(path: Path) -> ChartExport:
         raise columns.refusal(row, _TIME, "is written another way than the times before it")
     ts = np.array([midnight_ns(v) if isinstance(v, date) else v for v in times], np.int64)
     columns.require_ascending(ts)
-    volume = columns.parsed(VOLUME, _volume)
+    prices = np.array([columns.parsed(name, units) for name in PRICES], np.int64)
+    volume = np.array(columns.parsed(VOLUME, _volume), np.int64)
+    bias = {
+        timeframe: np.array(columns.parsed(name, _bias_code), np.int8)
+        for name, timeframe in _BIASES.items()
+        if name in columns.cells
+    }
+    triangles = {
+        direction: np.array(columns.parsed(name, _is_there), np.bool_)
+        for name, direction in TRIANGLES.items()
+        if name in columns.cells
+    }
     return ChartExport(
         _timeframe(path, ts),
         ts,
         dated[0],
-        np.array([columns.parsed(name, units) for name in PRICES], np.int64),
-        np.array(volume, np.int64) if VOLUME in columns.cells else None,
-        {
-            timeframe: np.array(columns.parsed(name, _bias_code), np.int8)
-            for name, timeframe in _BIASES.items()
-            if name in columns.cells
-        },
-        {
-            direction: np.array(columns.parsed(name, _is_there), np.bool_)
-            for name, direction in TRIANGLES.items()
-            if name in columns.cells
-        },
+        prices,
+        volume if VOLUME in columns.cells else None,
+        bias,
+        triangles,
         np.array(columns.lines, np.int64),
         columns.ignored,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
-from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE
+from trisignal_pipeline.market.bars import PRICE_UNIT
 
 _DECIMALS = 9
+_LARGEST = 2**62  # some four billion points; the difference of two such prices is still an int64
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 
 def points(units: int) -> str:
@@ -23,14 +25,12 @@ def units(text: str) -> int:
         ValueError: it is no number, has more than nine decimals, or is beyond all prices.
     """
     try:
-        price = Decimal(text.strip())
-        # Not `price * PRICE_UNIT`, which would round a number of very many digits.
-        scaled = price.scaleb(_DECIMALS) if price.is_finite() else None
-        whole = None if scaled is None else scaled.to_integral_value()
-    except InvalidOperation:
-        scaled = whole = None
-    if scaled is None or whole is None or abs(whole) >= UNDEFINED_PRICE:
+        scaled = Decimal(text.strip()).scaleb(_DECIMALS, _EXACT)
+    except ArithmeticError:
+        scaled = Decimal("NaN")
+    if not scaled.is_finite() or abs(scaled) > _LARGEST:
         raise ValueError(f"{text!r} is not a price")
+    whole = scaled.to_integral_value()
     if scaled != whole:
         raise ValueError(f"{text!r} has more than {_DECIMALS} decimals, which no price has")
     return int(whole)

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
+import psycopg
+from psycopg.rows import TupleRow
+
 from trisignal_pipeline.storage.connection import Connection
 
 _ROWS_AT_A_TIME = 5_000
@@ -27,4 +30,9 @@ def read_table(
     cursor.itersize = _ROWS_AT_A_TIME
     cursor.execute(query, parameters)
     assert cursor.description is not None
-    return Table(tuple(column.name for column in cursor.description), iter(cursor))
+    return Table(tuple(column.name for column in cursor.description), _rows(cursor))
+
+
+def _rows(cursor: psycopg.ServerCursor[TupleRow]) -> Iterator[tuple[Any, ...]]:
+    with cursor:
+        yield from cursor

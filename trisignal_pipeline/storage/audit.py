@@ -33,10 +33,11 @@ MOST_ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class IngestFile:
-    """A file that bars of a run come from."""
+    """A file that bars of a run come from, and the dates it was made to hold."""
 
     name: str
     sha256: str
+    dates: DateRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,10 @@ def coverage(connection: Connection, raw_dir: Path, market: Market, dates: DateR
     )
 
 
-def traded(connection: Connection, raw_dir: Path, market: Market) -> list[Traded]:
-    """What every catalogued file knows of the market's instruments, on all dates.
+def traded(
+    connection: Connection, raw_dir: Path, market: Market, dates: DateRange | None = None
+) -> list[Traded]:
+    """What every catalogued file knows of the market's instruments, on `dates` or on all dates.
 
     Files that left the folder count on the dates no other file holds.
     """
@@ -134,6 +136,8 @@ def traded(connection: Connection, raw_dir: Path, market: Market) -> list[Traded
             FROM raw_file_contracts c JOIN raw_files f ON f.id = c.file_id
             WHERE c.root = %(root)s AND f.dataset = %(dataset)s AND f.verdict = 'verified'
               AND starts_with(f.path, %(folder)s)
+              AND c.date BETWEEN coalesce(%(first)s, '-infinity'::date)
+                             AND coalesce(%(last)s, 'infinity'::date)
         )
         SELECT date, contract, volume, (extract(epoch FROM first_ts) * 1000000000)::bigint,
                (extract(epoch FROM last_ts) * 1000000000)::bigint, continuous
@@ -144,6 +148,8 @@ def traded(connection: Connection, raw_dir: Path, market: Market) -> list[Traded
             "root": market.symbol.root,
             "dataset": market.symbol.dataset,
             "folder": f"{raw_dir}/",
+            "first": dates.start if dates else None,
+            "last": dates.end if dates else None,
         },
     )
     return [Traded(*row) for row in found]

@@ -18,7 +18,7 @@ from trisignal_pipeline.market.symbols import (
     TriangleFilters,
     parse_internal,
 )
-from trisignal_pipeline.storage.connection import Connection, rows, scalar
+from trisignal_pipeline.storage.connection import Connection, rows
 
 _SMALLEST_PRICE = Decimal(1) / PRICE_UNIT
 
@@ -55,7 +55,14 @@ def market(connection: Connection, symbol: str) -> Market:
         UnknownSymbolError: the registry has no such symbol.
     """
     _require_known(connection, symbol)
-    [row] = rows(connection, "SELECT * FROM symbol_registry WHERE internal_symbol = %s", symbol)
+    [row] = rows(
+        connection,
+        """
+        SELECT *, signal_rules(internal_symbol) AS rules FROM symbol_registry
+        WHERE internal_symbol = %s
+        """,
+        symbol,
+    )
     return _market(row)
 
 
@@ -116,11 +123,6 @@ def set_symbol(connection: Connection, symbol: str, values: Mapping[str, object]
             raise ConfigurationError(f"{symbol}: a value can't be used: {error}") from None
 
 
-def rules_of(connection: Connection, symbol: str) -> str:
-    """What of the registry decides the symbol's signals, as one text to compare by."""
-    return str(scalar(connection, "SELECT signal_rules(%s)", symbol))
-
-
 def _require_known(connection: Connection, symbol: str) -> None:
     parse_internal(symbol)
     known = [row["internal_symbol"] for row in list_symbols(connection)]
@@ -166,6 +168,7 @@ def _market(row: Mapping[str, Any]) -> Market:
         tick_size=_price(symbol, "tick_size", row["tick_size"]),
         history_start=row["history_start"],
         is_active=row["is_active"],
+        rules=row["rules"],
     )
 
 

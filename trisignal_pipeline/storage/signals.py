@@ -287,11 +287,22 @@ def _describe(
 
 
 def _frame(records: npt.NDArray[Any], texts: Sequence[str]) -> pd.DataFrame:
-    columns: dict[str, npt.NDArray[Any]] = {}
+    columns: dict[str, Any] = {}
     for name in records.dtype.names or ():
         column = np.ascontiguousarray(records[name])
-        columns[name] = np.char.rstrip(column.astype("U7")) if name in texts else column
+        columns[name] = _words(column) if name in texts else column
     return pd.DataFrame({**columns, "ts": nanoseconds(columns["ts"])})
+
+
+def _words(column: npt.NDArray[np.bytes_]) -> pd.Series:
+    """A padded text column without its padding, one string for each run of equal rows.
+
+    A bias stands for many minutes: a string for every row would be most of a run's memory.
+    """
+    changes = np.concatenate(([len(column) > 0], column[1:] != column[:-1]))
+    starts = np.flatnonzero(changes)
+    words = np.char.rstrip(column[starts].astype("U7")).astype(np.object_)
+    return pd.Series(np.repeat(words, np.diff(starts, append=len(column))), dtype="str")
 
 
 def _padded(names: Sequence[str], width: int) -> sql.Composed:

@@ -97,6 +97,14 @@ class CommandLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoHome:
+    """A home in which `trisignal demo` has run once, and what it printed."""
+
+    terminal: CommandLine
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class QuickCommandLine:
     """The same commands called in this process, which has Dagster loaded; the suite's environment.
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.command_line import (
-    Answer,
     CommandLine,
+    DemoHome,
     QuickCommandLine,
 )
 from trisignal_pipeline_tests.pipeline import Pipeline, make_dagster_template, open_pipeline
-
-
-@dataclass(frozen=True, slots=True)
-class DemoHome:
-    """A home in which `trisignal demo` has run once, and what it printed."""
-
-    terminal: CommandLine
-    answer: Answer
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from trisignal_pipeline_tests.end_to_end.command_line import CommandLine
-from trisignal_pipeline_tests.end_to_end.conftest import DemoHome
+from trisignal_pipeline_tests.end_to_end.command_line import CommandLine, DemoHome
 
 NQ, ES = "GLBX.MDP3:NQ", "GLBX.MDP3:ES"
 WEEK = ("--start", "2024-06-16", "--end", "2024-06-21")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,7 @@ import numpy as np
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
 from trisignal_pipeline.market.dates import DateRange, day_number
 from trisignal_pipeline.market.hygiene import HygieneThresholds
-from trisignal_pipeline.market.sessions import sessions
+from trisignal_pipeline.market.sessions import Sessions, sessions
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.schemas import clean_bar, screen
 from trisignal_pipeline.storage import registry
@@ -31,6 +32,15 @@ HOLIDAY_WEEK = DateRange(date(2024, 11, 26), date(2024, 12, 3))
 
 ROLL = date(2024, 11, 29)
 ROLL_STEP = 237 * PRICE_UNIT + PRICE_UNIT // 4
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMarket:
+    """A database, the bars in it, and the sessions they lie in."""
+
+    database: Database
+    bars: Bars
+    sessions: Sessions
 
 
 def chicago_ns(text: str) -> int:

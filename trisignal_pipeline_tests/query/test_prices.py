@@ -26,7 +26,7 @@ def test_a_price_has_no_trailing_zeros_and_no_exponent(price: int, text: str) ->
     assert points(price) == text
 
 
-@given(st.integers(-(2**63) + 1, 2**63 - 2))
+@given(st.integers(-(2**62), 2**62))
 def test_every_price_comes_back_as_it_was(price: int) -> None:
     assert units(points(price)) == price
     assert Decimal(points(price)).scaleb(9) == price
@@ -41,7 +41,19 @@ def test_zeros_at_the_end_and_exponents_change_nothing(price: int, zeros: int) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "NaN", "inf", "1,5", "20k", "1e30", "9223372036.854775807", "1.0000000001"]
+    "text",
+    [
+        "",
+        "NaN",
+        "inf",
+        "1,5",
+        "20k",
+        "1e30",
+        "9e9999999",
+        "5000000000",
+        "1.0000000001",
+        f"1.{'0' * 200}1",
+    ],
 )
 def test_a_text_that_is_no_price_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a price|more than 9 decimals"):

@@ -182,6 +182,8 @@ class TestGaps:
             (FiredRule.INVALIDATION, BULLISH),
         ]
         assert carried.gaps == ()
+        after_it = carried_on(state, candle(2, (100, 0, 50)))
+        assert (after_it.bias, after_it.gaps_alive) == (BULLISH, 0)
 
     def test_gaps_of_one_set_go_in_the_order_in_which_the_close_crosses_them(self) -> None:
         bars = [(10, 0, 8), (12, 9, 12), (16, 12, 16), (18, 14, 18), (24, 20, 24)]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from trisignal_pipeline.storage.connection import Connection, Database
+from trisignal_pipeline.storage.embedded import EmbeddedServer
 
 
 @pytest.fixture
@@ -19,4 +23,28 @@ def database(database_url: str) -> Database:
 def connection(database: Database) -> Iterator[Connection]:
     """A connection to it, each statement a transaction of its own."""
     with database.connect("test", autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def shared_database(server: EmbeddedServer, migrated_template: str) -> Iterator[Database]:
+    """A migrated database that the tests of a file share, and that none of them may change."""
+    name = f"shared_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(migrated_template)
+            )
+        )
+        yield Database(server.url(name))
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def undone(shared_database: Database) -> Iterator[Connection]:
+    """A connection to the shared database, whose work is undone when the test ends."""
+    with (
+        shared_database.connect("test") as connection,
+        connection.transaction(force_rollback=True),
+    ):
         yield connection

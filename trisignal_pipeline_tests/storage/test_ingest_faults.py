@@ -53,7 +53,7 @@ DELIVERY = sorted(
         )
     }.values()
 )
-BATCH_ROWS = 7
+BATCH_ROWS = 11
 BATCHES = -(-len(DELIVERY) // BATCH_ROWS)
 
 AUDITED = (
@@ -79,17 +79,21 @@ def _audit(url: str, run_id: int) -> tuple[Any, ...]:
     return one_row(url, f"SELECT {AUDITED} FROM data_ingest_runs WHERE id = %s", run_id)
 
 
+_KNOWN: list[tuple[Everything, tuple[Any, ...]]] = []
+
+
 @pytest.fixture
 def undisturbed(database: Database) -> tuple[Everything, tuple[Any, ...]]:
-    """What a run leaves that nothing disturbs; the database is put back to before it."""
+    """What a run leaves that nothing disturbs; the database is in the state before it."""
     store(database, BEFORE, DATES)
-    run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
-    stored, audit = _stored(database.url), _audit(database.url, run_id)
-    assert stored[0] == expected_rows(DELIVERY, LEGACY)
-    assert min(audit[1:4]) > 0, "the deliveries must insert, update and leave alone"
-    assert audit[5] > 0
-    store(database, BEFORE, DATES)
-    return stored, audit
+    if not _KNOWN:
+        run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
+        stored, audit = _stored(database.url), _audit(database.url, run_id)
+        assert stored[0] == expected_rows(DELIVERY, LEGACY)
+        assert 0 not in (*audit[1:4], audit[5]), "rows of every kind are needed"
+        _KNOWN.append((stored, audit))
+        store(database, BEFORE, DATES)
+    return _KNOWN[0]
 
 
 def _require_same(
@@ -107,8 +111,8 @@ def _retries(database: Database, run_id: int) -> int:
     return int(retries)
 
 
-def _die_on_call(url: str, table: str, event: str, call: int) -> None:
-    """Let the `call`-th statement that fires the trigger end its own session, in mid-transaction.
+def _die_on_call(url: str, table: str, event: str, call: int, each: str = "STATEMENT") -> None:
+    """Let the `call`-th firing of a trigger end the session that fires it, in mid-transaction.
 
     The calls are counted by a sequence, which no rollback sets back.
     """
@@ -123,7 +127,7 @@ def _die_on_call(url: str, table: str, event: str, call: int) -> None:
                 END IF;
                 RETURN NULL;
             END $$;
-            CREATE TRIGGER die AFTER {event} ON {table} EXECUTE FUNCTION die();
+            CREATE TRIGGER die AFTER {event} ON {table} FOR EACH {each} EXECUTE FUNCTION die();
             """
         )
 
@@ -150,8 +154,7 @@ def test_a_writer_killed_inside_a_batch_repeats_it(
 def test_a_writer_killed_while_it_calls_the_dates_complete_repeats_that(
     database: Database, undisturbed: tuple[Everything, tuple[Any, ...]]
 ) -> None:
-    # Each batch marks its dates once, and the last call is the one that completes them.
-    _die_on_call(database.url, "bar_dates", "INSERT", BATCHES + 1)
+    _die_on_call(database.url, "bar_dates", "UPDATE", 2, "ROW WHEN (NEW.state = 'complete')")
 
     run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
 
@@ -250,7 +253,7 @@ class _CrashingServer:
             pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def crashing() -> Iterator[_CrashingServer]:
     home = Path(tempfile.mkdtemp(prefix="trisignal-test-"))
     home.chmod(0o755)  # for the account that runs the server where root runs the tests
@@ -311,10 +314,10 @@ def test_a_server_that_stays_away_leaves_a_run_for_the_next_start_to_close(
         _write(crashing.database, crash)
 
     crashing.server.ensure_running()
-    status = "SELECT status, batch_count FROM data_ingest_runs ORDER BY id"
-    assert all_rows(crashing.database.url, status)[1:] == [("running", 2)]
+    status = "SELECT status, batch_count FROM data_ingest_runs ORDER BY id DESC LIMIT 2"
+    assert all_rows(crashing.database.url, status)[0] == ("running", 2)
     run_id = store(crashing.database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
-    assert [row[0] for row in all_rows(crashing.database.url, status)[1:]] == ["failed", "success"]
+    assert all_rows(crashing.database.url, status) == [("success", BATCHES), ("failed", 2)]
     assert _stored(crashing.database.url) == undisturbed[0]
     # What the first run had committed is unchanged to the second one.
     assert _audit(crashing.database.url, run_id)[0] == len(DELIVERY)

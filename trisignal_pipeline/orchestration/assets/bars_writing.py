@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import dagster as dg
 import pandera.pandas as pa
@@ -87,10 +88,12 @@ class BarsWriting:
             len(screened.rejected),
             seconds,
         )
-        self._report(dates, screened, seconds)
+        self._report(dates, screened, seconds, files)
         return written
 
-    def _report(self, dates: DateRange, screened: Screened, seconds: float) -> None:
+    def _report(
+        self, dates: DateRange, screened: Screened, seconds: float, files: Sequence[IngestFile]
+    ) -> None:
         symbol = str(self.market.symbol)
         stored = read_bars(self.connection, self.table, symbol, dates.start_ns, dates.end_ns)
         of_stored = judge(self.schema, bar_frame(stored), dates)
@@ -116,8 +119,14 @@ class BarsWriting:
                     "expected_minutes": int(minutes[position]),
                     "coverage": share(described[day].bar_count, int(minutes[position])),
                     "seconds": round(seconds / len(dates), 4),
+                    **_file_names(day, files),
                 },
             )
+
+
+def _file_names(day: date, files: Sequence[IngestFile]) -> MetadataOfOne:
+    names = ", ".join(file.name for file in files if file.dates is not None and day in file.dates)
+    return {"file_names": names} if names else {}
 
 
 def _shown(day: BarDate) -> MetadataOfOne:

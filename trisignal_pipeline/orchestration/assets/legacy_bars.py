@@ -108,7 +108,9 @@ def legacy_bars(
                     dates,
                     lead_bars(files, leads, dates),
                     source="dbn_files",
-                    files=[IngestFile(file.path.name, file.sha256) for file in files],
+                    files=[
+                        IngestFile(file.path.name, file.sha256, file.promised) for file in files
+                    ],
                 )
             report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)

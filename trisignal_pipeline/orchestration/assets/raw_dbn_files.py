@@ -2,15 +2,17 @@
 
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
 
-from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.lead_contract import Traded, volumes_by_date
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
+from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
@@ -62,6 +64,7 @@ def raw_dbn_files(
             market = registry.market(connection, scope.symbol)
             dates = DateRange(scope.dates[0], scope.dates[-1])
             coverage = catalogue.coverage(connection, raw_folder.path(), market, dates)
+            held = catalogue.traded(connection, raw_folder.path(), market, dates)
             minutes = expected_minutes(market.session_profile, dates.start, dates.end)
             for day in scope.dates:
                 closed = not minutes[(day - dates.start).days]
@@ -77,10 +80,24 @@ def raw_dbn_files(
                         "files": len(files),
                         "file_names": ", ".join(file.path.name for file in files),
                         "market_closed": closed,
+                        **_traded_on(day, held),
                     },
                 )
             report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)
+
+
+def _traded_on(day: date, held: Sequence[Traded]) -> MetadataOfOne:
+    """What the files hold of the market's contracts on `day`: volumes, first and last minute."""
+    of_day = [traded for traded in held if traded.date == day]
+    if not of_day:
+        return {}
+    volumes = volumes_by_date(of_day)[day]
+    return {
+        "volume_by_contract": dg.MetadataValue.json(dict(sorted(volumes.items()))),
+        "first_minute": iso_minute(min(traded.first_ns for traded in of_day)),
+        "last_minute": iso_minute(max(traded.last_ns for traded in of_day)),
+    }
 
 
 def judge_coverage(coverage: Coverage, day: date, *, closed: bool) -> tuple[Verdict, str]:
