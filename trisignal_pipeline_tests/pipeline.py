@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,9 +68,19 @@ class Pipeline:
 
     settings: Settings
 
+    @classmethod
+    def on(cls, home: Path, url: str) -> Pipeline:
+        """One whose database is at `url`."""
+        return cls(Settings(home, home.parent / "raw", url))
+
     @property
     def raw(self) -> Path:
         return self.settings.raw_dir
+
+    @property
+    def dagster_url(self) -> str:
+        """Where Dagster's database is, as the environment names it."""
+        return os.environ[URL_VARIABLE]
 
     @property
     def database(self) -> Database:
@@ -160,7 +172,11 @@ class Pipeline:
         """What a run's log says at level WARNING and above, assets' own words only."""
         with self.instance() as instance:
             logged = instance.all_logs(run_id)
-        return [entry.user_message for entry in logged if entry.level >= 30 and not entry.dagster_event]
+        return [
+            entry.user_message
+            for entry in logged
+            if int(entry.level) >= logging.WARNING and not entry.dagster_event
+        ]
 
     def query(self, statement: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows of a query, or none of a statement without rows; committed."""

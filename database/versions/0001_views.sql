@@ -56,7 +56,11 @@ WITH rules AS MATERIALIZED (
            CASE WHEN b.symbol IS NULL THEN 'bars are no longer selected'
                 WHEN b.history_fingerprint <> s.history_fingerprint
                     THEN 'bars changed on this date or before it'
-                WHEN r.current IS DISTINCT FROM s.rules THEN 'rules changed' END AS reason
+                WHEN r.current IS DISTINCT FROM s.rules THEN 'rules changed'
+                -- A date without bars has the same fingerprint in both.
+                WHEN s.source_table <> CASE b.layer WHEN 'clean' THEN 'market_bars_ohlcv_1m_clean'
+                                                    ELSE 'market_bars_ohlcv_1m' END
+                    THEN 'bars are read from another table' END AS reason
     FROM signal_dates s
     LEFT JOIN selected_bar_dates b ON b.symbol = s.symbol AND b.date = s.date
     LEFT JOIN rules r ON r.symbol = s.symbol

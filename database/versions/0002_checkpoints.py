@@ -61,11 +61,14 @@ def upgrade() -> None:
 
         ALTER TABLE bar_dates
             ADD COLUMN IF NOT EXISTS changed_from timestamptz,
-            ADD COLUMN IF NOT EXISTS changed_at timestamptz;
+            ADD COLUMN IF NOT EXISTS changed_at timestamptz,
+            ADD COLUMN IF NOT EXISTS writing_since timestamptz;
         COMMENT ON COLUMN bar_dates.changed_from IS
             'OPEN (UTC) of the first bar of the date that changed, appeared or disappeared since '
-            'the date''s signal was last computed.';
-        COMMENT ON COLUMN bar_dates.changed_at IS 'When that was.';
+            'the signals that rest on it were last computed.';
+        COMMENT ON COLUMN bar_dates.changed_at IS 'When the last such change was.';
+        COMMENT ON COLUMN bar_dates.writing_since IS
+            'Since when the date is not there, being changed. Null if it is complete.';
 
         ALTER TABLE signal_dates
             ADD COLUMN IF NOT EXISTS locked_out integer NOT NULL DEFAULT 0,
@@ -80,23 +83,55 @@ def upgrade() -> None:
             'OPEN (UTC) of the first bar of that run.';
         COMMENT ON COLUMN signal_dates.locked_out_by IS 'The rule that bar broke.';
 
-        CREATE VIEW signal_doubts AS
-        WITH doubts AS (
-            SELECT symbol, min(date) AS first_date, max(date) AS last_date, count(*) AS dates,
-                   string_agg(DISTINCT reason, '; ') AS reasons,
-                   (array_agg(completed_at ORDER BY date))[1] AS computed_at
-            FROM signal_dates_in_doubt
-            GROUP BY symbol
-        )
-        SELECT symbol, first_date, last_date, dates, reasons,
-               coalesce((SELECT min(b.changed_from) FROM bar_dates b
-                         WHERE b.symbol = d.symbol AND b.date <= d.first_date
-                           AND b.changed_at > d.computed_at),
-                        first_date::timestamp AT TIME ZONE 'UTC') AS from_ts
-        FROM doubts d;
-        COMMENT ON VIEW signal_doubts IS
+        CREATE FUNCTION signal_doubts_under(code_rules text)
+        RETURNS TABLE (symbol text, first_date date, last_date date, dates bigint, reasons text,
+                       from_ts timestamptz)
+        LANGUAGE sql STABLE
+        BEGIN ATOMIC
+            WITH compared AS MATERIALIZED (
+                SELECT s.symbol, s.date, s.completed_at,
+                       coalesce(d.reason, CASE WHEN s.logic_version <> code_rules
+                                               THEN 'the rules in the code changed' END) AS reason
+                FROM signal_dates s
+                LEFT JOIN signal_dates_in_doubt d ON d.symbol = s.symbol AND d.date = s.date
+            ), doubts AS (
+                SELECT c.symbol, min(c.date) AS first_date, max(c.date) AS last_date,
+                       count(*) AS dates, string_agg(DISTINCT c.reason, '; ') AS reasons,
+                       (array_agg(c.completed_at ORDER BY c.date))[1] AS computed_at
+                FROM compared c WHERE c.reason IS NOT NULL GROUP BY c.symbol
+            )
+            SELECT d.symbol, d.first_date, d.last_date, d.dates, d.reasons,
+                   coalesce(
+                       -- Up to the last date that is not in doubt no change was seen by a signal.
+                       (SELECT min(CASE WHEN b.state = 'complete' THEN b.changed_from
+                                        -- A date that went away went with all of its bars.
+                                        WHEN b.first_ts IS NOT NULL THEN (
+                                            SELECT min(o.first_ts) FROM bar_dates o
+                                            WHERE o.symbol = b.symbol AND o.date = b.date) END)
+                        FROM bar_dates b
+                        WHERE b.symbol = d.symbol AND b.date <= d.first_date
+                          AND b.date > coalesce((SELECT max(c.date) FROM compared c
+                                                 WHERE c.symbol = d.symbol
+                                                   AND c.date < d.first_date), '-infinity')
+                          AND CASE b.state WHEN 'writing' THEN b.writing_since
+                                           ELSE b.changed_at END > d.computed_at
+                          AND (b.layer = 'clean' OR NOT EXISTS (
+                                   SELECT FROM bar_dates o
+                                   WHERE o.symbol = b.symbol AND o.date = b.date
+                                     AND o.layer = 'clean' AND o.state = 'complete'))),
+                       (SELECT min(b.first_ts) FROM bar_dates b
+                        WHERE b.symbol = d.symbol AND b.date = d.first_date),
+                       d.first_date::timestamp AT TIME ZONE 'UTC')
+            FROM doubts d;
+        END;
+        COMMENT ON FUNCTION signal_doubts_under(text) IS
             'For each symbol with stored signals that were computed from other bars or under other '
-            'rules than there are now: how many dates, and from which minute (OPEN, UTC) on.';
+            'rules than there are now: how many dates, and from which minute (OPEN, UTC) on. The '
+            'argument is the version of the rules in the code; null leaves it out of account.';
+
+        CREATE VIEW signal_doubts AS SELECT * FROM signal_doubts_under(NULL);
+        COMMENT ON VIEW signal_doubts IS
+            'The same, whatever version of the code is in use.';
         """
     )
 
@@ -105,6 +140,7 @@ def downgrade() -> None:
     op.execute(
         """
         DROP VIEW signal_doubts;
+        DROP FUNCTION signal_doubts_under(text);
         DROP TABLE signal_checkpoints;
         """
     )

@@ -46,9 +46,9 @@ def bars(symbol: str, timeframe: str, start: date, end: date, form: str) -> None
         click.echo(f"warning: {warning}", err=True)
     if len(found.left_out):
         click.echo(
-            f"warning: {symbol}: {len(found.left_out)} bars left out, the first of "
-            f"{iso_minute(int(found.left_out[0]))}: a date their period trades on has no finished "
-            "clean bars; backfill it first",
+            f"warning: {symbol}: bars that are not whole left out: {len(found.left_out)}, the "
+            f"first of {iso_minute(int(found.left_out[0]))}; a date their period trades on has no "
+            "finished clean bars, backfill it",
             err=True,
         )
     print_table(queries.bars_table(found), form)

@@ -134,7 +134,8 @@ def _print_for_people(found: Parity, shown: int) -> None:
         if len(alone):
             more = " …" if len(alone) > shown else ""
             listed = ", ".join(_minutes(alone, shown))
-            click.echo(f"only in the {side}: {len(alone):,} bars: {listed}{more}")
+            bars = "1 bar" if len(alone) == 1 else f"{len(alone):,} bars"
+            click.echo(f"only in the {side}: {bars}: {listed}{more}")
 
 
 def _as_json(found: Parity, file: Path, shown: int) -> dict[str, object]:

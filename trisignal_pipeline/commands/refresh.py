@@ -20,7 +20,8 @@ def refresh(symbol: str | None) -> None:
 
     A signal depends on every bar before it. When a stored bar changes, appears or disappears, or
     the registry's rules do, all later signals are in doubt until they are computed again. The
-    daemon of `trisignal dev` does this by itself; this command does it now.
+    daemon of `trisignal dev` does this by itself; this command does it now, and exits with 1 if
+    anything is still in doubt after it.
     """
     settings = Settings.from_environment()
     database = ready_database(settings)
@@ -38,15 +39,20 @@ def refresh(symbol: str | None) -> None:
     from trisignal_pipeline.orchestration.partitions import sync_symbols  # noqa: PLC0415
     from trisignal_pipeline.orchestration.refresh import refresh_symbol  # noqa: PLC0415
 
-    failed = False
     with open_instance(settings) as instance:
         sync_symbols(instance, {*active, *(doubt.symbol for doubt in found)})
         for doubt in found:
             done = refresh_symbol(build_defs(), instance, database, doubt.symbol)
-            for failure in (failure for run in done.runs for failure in run.failures):
-                failed = True
-                message = f"{failure.step}: {failure.error_class}: {failure.message}"
-                click.echo(f"error: {doubt.symbol} {message}", err=True)
-            click.echo(f"{doubt.symbol} {DateRange(doubt.first, doubt.last)}: computed again")
-    if failed:
+            for run, dates in zip(done.runs, done.ranges, strict=True):
+                if run.success:
+                    click.echo(f"{doubt.symbol} {dates}: what was in doubt is computed again")
+                for failure in run.failures:
+                    message = f"{failure.step}: {failure.error_class}: {failure.message}"
+                    click.echo(f"error: {doubt.symbol} {message}", err=True)
+    with database.connect("refresh") as connection:
+        left = [doubt for doubt in doubts(connection) if symbol in (None, doubt.symbol)]
+    for doubt in left:
+        dates = DateRange(doubt.first, doubt.last)
+        click.echo(f"error: {doubt.symbol} {dates}: still in doubt ({doubt.reasons})", err=True)
+    if left:
         sys.exit(1)

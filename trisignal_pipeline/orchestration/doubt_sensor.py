@@ -3,11 +3,15 @@
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from trisignal_pipeline.orchestration.assets.signal_reports import history_verdict
-from trisignal_pipeline.orchestration.partitions import partition_key
+from trisignal_pipeline.orchestration.partitions import (
+    SYMBOL_DIMENSION,
+    partition_key,
+)
 from trisignal_pipeline.orchestration.refresh import ONLY_IN_DOUBT, SIGNAL_ASSETS
 from trisignal_pipeline.orchestration.resources import PostgresResource
 from trisignal_pipeline.storage.doubts import Doubt, doubts
@@ -30,6 +34,10 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+PAUSE_AFTER_FAILURE = timedelta(minutes=15)
+"""How long a symbol is left alone after its run failed or was cancelled."""
 
 
 @dg.sensor(
@@ -44,7 +52,7 @@ _UNFINISHED = [
 def signals_follow_the_bars(
     context: dg.SensorEvaluationContext, postgres: PostgresResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request a run for every symbol in doubt that has none under way."""
+    """Request a run for every symbol in doubt that has none under way, nor one that just failed."""
     with postgres.database().connect("doubt sensor") as connection:
         found = doubts(connection)
         verdict = history_verdict(connection)
@@ -53,14 +61,14 @@ def signals_follow_the_bars(
         # The check shows in the UI at once, not only when the next run ends.
         context.instance.report_runless_asset_event(verdict)
     context.update_cursor(seen)
-    requests = [_request(doubt) for doubt in found if not _under_way(context.instance, doubt)]
-    if not requests:
-        return dg.SkipReason(
-            f"{len(found)} symbols in doubt have a run under way"
-            if found
-            else "every stored signal is current"
-        )
-    return dg.SensorResult(run_requests=requests)
+    waiting = {doubt.symbol: _why_not_now(context.instance, doubt.symbol) for doubt in found}
+    requests = [_request(doubt) for doubt in found if waiting[doubt.symbol] is None]
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SkipReason(
+        "; ".join(f"{symbol} {reason}" for symbol, reason in waiting.items())
+        or "every stored signal is current"
+    )
 
 
 def _request(doubt: Doubt) -> dg.RunRequest:
@@ -74,9 +82,14 @@ def _request(doubt: Doubt) -> dg.RunRequest:
     )
 
 
-def _under_way(instance: dg.DagsterInstance, doubt: Doubt) -> bool:
-    return bool(
-        instance.get_runs_count(
-            dg.RunsFilter(statuses=_UNFINISHED, tags={REFRESH_TAG: doubt.symbol})
-        )
-    )
+def _why_not_now(instance: dg.DagsterInstance, symbol: str) -> str | None:
+    """Why no run should be requested for a symbol in doubt; None if one should be."""
+    if not instance.has_dynamic_partition(SYMBOL_DIMENSION, symbol):
+        return "is in doubt, but not active"
+    tags = {REFRESH_TAG: symbol}
+    if instance.get_runs_count(dg.RunsFilter(statuses=_UNFINISHED, tags=tags)):
+        return "has a run under way"
+    lately = datetime.now(UTC) - PAUSE_AFTER_FAILURE
+    if instance.get_runs_count(dg.RunsFilter(statuses=_FAILED, tags=tags, updated_after=lately)):
+        return f"failed less than {PAUSE_AFTER_FAILURE} ago"
+    return None

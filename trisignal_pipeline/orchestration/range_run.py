@@ -28,7 +28,7 @@ from trisignal_pipeline.orchestration.partitions import (
 class StepFailure:
     """Why a step failed: its name, and class and text of the error that says it best.
 
-    That is the first of the project's own errors, which tell what to do; else the one at the bottom.
+    That is the first of the project's own errors, which tell what to do; else the last one.
     """
 
     step: str

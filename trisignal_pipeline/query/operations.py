@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trisignal_pipeline.query.tables import Table, read_table
+from trisignal_pipeline.signal.rules import LOGIC_VERSION
 from trisignal_pipeline.storage.connection import Connection
 
 
@@ -94,10 +95,10 @@ def symbol_states(connection: Connection) -> Table:
         LEFT JOIN clean ON clean.symbol = r.internal_symbol
         LEFT JOIN signal ON signal.symbol = r.internal_symbol
         LEFT JOIN unfinished ON unfinished.symbol = r.internal_symbol
-        LEFT JOIN signal_doubts d ON d.symbol = r.internal_symbol
+        LEFT JOIN signal_doubts_under(%(logic)s) d ON d.symbol = r.internal_symbol
         ORDER BY r.internal_symbol
         """,
-        {},
+        {"logic": LOGIC_VERSION},
     )
 
 

@@ -314,4 +314,7 @@ def _warnings(connection: Connection, market: Market, sides: _Sides) -> Iterator
     if sides.export.bias or sides.export.triangles:
         doubtful = [day for day in dates_in_doubt(connection, str(symbol)) if day in dates]
         for part in contiguous_ranges(doubtful):
-            yield f"{symbol}: the stored signals of {part} are in doubt: bars or rules changed"
+            yield (
+                f"{symbol}: the stored signals of {part} are in doubt, bars or rules have changed; "
+                f"compute them again with: trisignal refresh {symbol}"
+            )

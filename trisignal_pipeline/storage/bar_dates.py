@@ -76,24 +76,31 @@ def mark_writing(
 ) -> None:
     """Say that `days` are being changed, in the transaction that changes them.
 
-    `changed_from` is the OPEN of the first bar that changed. Of several changes since the date's
-    signal was computed the first minute is kept.
+    `changed_from` is the OPEN of the first bar that changed. Of several changes since the signals
+    that rest on the date were computed the first minute is kept.
     """
     connection.execute(
         """
         INSERT INTO bar_dates AS known (symbol, date, layer, state, bar_count, rejected_count,
-            changed_from, changed_at)
+            changed_from, changed_at, writing_since)
         SELECT %(symbol)s, day, %(layer)s, 'writing', 0, 0,
-               greatest(%(from)s, day::timestamp AT TIME ZONE 'UTC'), clock_timestamp()
+               -- Where the other layer was read until now, all of its bars change tables.
+               least(greatest(%(from)s, day::timestamp AT TIME ZONE 'UTC'),
+                     (SELECT o.first_ts FROM bar_dates o
+                      WHERE o.symbol = %(symbol)s AND o.date = day AND o.state = 'complete'
+                        AND o.layer <> %(layer)s)),
+               clock_timestamp(), clock_timestamp()
         FROM unnest(%(days)s::date[]) AS day
         ON CONFLICT (symbol, date, layer) DO UPDATE SET
             state = 'writing', completed_at = NULL, changed_at = excluded.changed_at,
-            changed_from = CASE
-                WHEN known.state = 'writing' OR known.changed_at > (
-                    SELECT completed_at FROM signal_dates s
-                    WHERE s.symbol = known.symbol AND s.date = known.date)
-                THEN least(known.changed_from, excluded.changed_from)
-                ELSE excluded.changed_from END
+            writing_since = coalesce(known.writing_since, excluded.writing_since),
+            changed_from = least(
+                greatest(%(from)s, known.date::timestamp AT TIME ZONE 'UTC'),
+                CASE WHEN known.state = 'writing' OR EXISTS (
+                    SELECT FROM signal_dates s
+                    WHERE s.symbol = known.symbol AND s.date >= known.date
+                      AND s.completed_at < known.changed_at)
+                THEN known.changed_from END)
         """,
         {"symbol": symbol, "layer": layer, "days": list(days), "from": changed_from},
     )
@@ -106,9 +113,10 @@ def mark_complete(
     connection.execute(
         """
         INSERT INTO bar_dates AS known (symbol, date, layer, state, bar_count, rejected_count,
-            contract, first_ts, last_ts, fingerprint, ingestion_run_id, completed_at)
+            contract, first_ts, last_ts, fingerprint, ingestion_run_id, completed_at, changed_from,
+            changed_at)
         SELECT %s, d.date, %s, 'complete', d.bars, d.rejected, d.contract, d.first, d.last,
-               d.fingerprint, %s, now()
+               d.fingerprint, %s, now(), d.first, clock_timestamp()
         FROM unnest(%s::date[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
                     %s::timestamptz[], %s::bigint[])
              AS d (date, bars, rejected, contract, first, last, fingerprint)
@@ -117,7 +125,16 @@ def mark_complete(
             rejected_count = excluded.rejected_count, contract = excluded.contract,
             first_ts = excluded.first_ts, last_ts = excluded.last_ts,
             fingerprint = excluded.fingerprint, ingestion_run_id = excluded.ingestion_run_id,
-            completed_at = excluded.completed_at
+            completed_at = excluded.completed_at, writing_since = NULL,
+            (changed_from, changed_at) = (
+                SELECT CASE WHEN new THEN least(known.changed_from, excluded.first_ts)
+                            ELSE known.changed_from END,
+                       CASE WHEN new THEN excluded.changed_at ELSE known.changed_at END
+                -- To signals that were computed while the date was away, all of its bars are new.
+                FROM (SELECT EXISTS (
+                    SELECT FROM signal_dates s
+                    WHERE s.symbol = known.symbol AND s.date >= known.date
+                      AND s.completed_at > known.writing_since) AS new) AS to_signals)
         WHERE (known.state, known.bar_count, known.rejected_count, known.contract, known.first_ts,
                known.last_ts, known.fingerprint)
               IS DISTINCT FROM

@@ -17,7 +17,7 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.signal.checkpoint import LAYOUT, from_bytes, to_bytes
 from trisignal_pipeline.signal.replay import EngineState, start
 from trisignal_pipeline.signal.rules import LOGIC_VERSION
-from trisignal_pipeline.storage.connection import Connection, rows
+from trisignal_pipeline.storage.connection import Connection, Row, rows
 from trisignal_pipeline.storage.selection import SelectedDate
 
 DAILY_STATES = 10
@@ -61,12 +61,13 @@ def nearest(
         connection,
         """
         SELECT date, history_fingerprint FROM signal_checkpoints
-        WHERE symbol = %(symbol)s AND date < %(before)s AND rules = signal_rules(%(symbol)s)
+        WHERE symbol = %(symbol)s AND date < %(before)s AND rules = %(rules)s
           AND logic_version = %(logic)s AND layout = %(layout)s
         ORDER BY date DESC
         """,
         symbol=symbol,
         before=before,
+        rules=market.rules,
         logic=LOGIC_VERSION,
         layout=LAYOUT,
     )
@@ -100,28 +101,24 @@ def saved_on(connection: Connection, symbol: str, day: date) -> SavedState | Non
     if not found:
         return None
     row = found[0]
-    last_good = (
-        None
-        if row["last_good_close"] is None
-        else LastGood(row["last_good_close"], row["last_good_contract"])
-    )
-    locked_by = None if row["locked_by"] is None else Rule(row["locked_by"])
-    guard = Guard(last_good, row["locked_for"], row["locked_since_ns"], locked_by)
     engine = from_bytes(bytes(row["state"]))
     return SavedState(
-        day, int(row["history_fingerprint"]), row["rules"], Standpoint(day, engine, guard)
+        day, int(row["history_fingerprint"]), row["rules"], Standpoint(day, engine, _guard(row))
     )
 
 
-def save(connection: Connection, symbol: str, selected: SelectedDate, point: Standpoint) -> None:
-    """Store where the replay stands after the last bar of `selected`."""
+def save(connection: Connection, market: Market, selected: SelectedDate, point: Standpoint) -> None:
+    """Store where the replay stands after the last bar of `selected`.
+
+    A row that says all of this already is left alone; a damaged one is made good.
+    """
     guard = point.guard
     connection.execute(
         """
         INSERT INTO signal_checkpoints AS known (symbol, date, history_fingerprint, rules,
             logic_version, layout, state, last_good_close, last_good_contract, locked_for,
             locked_since, locked_by)
-        VALUES (%(symbol)s, %(date)s, %(history)s, signal_rules(%(symbol)s), %(logic)s, %(layout)s,
+        VALUES (%(symbol)s, %(date)s, %(history)s, %(rules)s, %(logic)s, %(layout)s,
             %(state)s, %(close)s, %(contract)s, %(locked_for)s, %(locked_since)s, %(locked_by)s)
         ON CONFLICT (symbol, date) DO UPDATE SET
             history_fingerprint = excluded.history_fingerprint, rules = excluded.rules,
@@ -130,14 +127,20 @@ def save(connection: Connection, symbol: str, selected: SelectedDate, point: Sta
             last_good_contract = excluded.last_good_contract, locked_for = excluded.locked_for,
             locked_since = excluded.locked_since, locked_by = excluded.locked_by,
             created_at = now()
-        WHERE (known.history_fingerprint, known.rules, known.logic_version, known.layout)
-              IS DISTINCT FROM (excluded.history_fingerprint, excluded.rules,
-                                excluded.logic_version, excluded.layout)
+        WHERE (known.history_fingerprint, known.rules, known.logic_version, known.layout,
+               known.state, known.last_good_close, known.last_good_contract, known.locked_for,
+               known.locked_since, known.locked_by)
+              IS DISTINCT FROM
+              (excluded.history_fingerprint, excluded.rules, excluded.logic_version,
+               excluded.layout, excluded.state, excluded.last_good_close,
+               excluded.last_good_contract, excluded.locked_for, excluded.locked_since,
+               excluded.locked_by)
         """,
         {
-            "symbol": symbol,
+            "symbol": str(market.symbol),
             "date": selected.date,
             "history": selected.history,
+            "rules": market.rules,
             "logic": LOGIC_VERSION,
             "layout": LAYOUT,
             "state": to_bytes(point.engine),
@@ -162,3 +165,18 @@ def thin_out(connection: Connection, symbol: str, dates: Sequence[SelectedDate])
             """,
             (symbol, dates[-DAILY_STATES].date),
         )
+
+
+def _guard(row: Row) -> Guard:
+    last_good = None
+    if row["last_good_close"] is not None:
+        last_good = LastGood(row["last_good_close"], row["last_good_contract"])
+    try:
+        locked_by = None if row["locked_by"] is None else Rule(row["locked_by"])
+    except ValueError:
+        raise SchemaVersionError(
+            f"the state of {row['symbol']} on {row['date']} names the hygiene rule "
+            f"{row['locked_by']}, which this version doesn't have; discard it and replay from the "
+            "first bar"
+        ) from None
+    return Guard(last_good, row["locked_for"], row["locked_since_ns"], locked_by)

@@ -30,16 +30,7 @@ def doubts(connection: Connection) -> list[Doubt]:
         """
         SELECT symbol, (extract(epoch FROM from_ts) * 1000000000)::bigint, first_date, last_date,
                dates, reasons
-        FROM signal_doubts
-        UNION ALL
-        SELECT symbol, (extract(epoch FROM min(date)::timestamp AT TIME ZONE 'UTC')
-                        * 1000000000)::bigint,
-               min(date), max(date), count(*), 'the rules in the code changed'
-        FROM signal_dates s
-        WHERE logic_version <> %s
-          AND NOT EXISTS (SELECT FROM signal_dates_in_doubt d WHERE d.symbol = s.symbol)
-        GROUP BY symbol
-        ORDER BY 1
+        FROM signal_doubts_under(%s) ORDER BY symbol
         """,
         (LOGIC_VERSION,),
     )

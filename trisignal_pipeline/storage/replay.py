@@ -24,12 +24,14 @@ from trisignal_pipeline.storage.signals import SignalDate, SignalRows
 class ReplayedPart:
     """What the signal made of a stretch of dates, and where it stands after them.
 
+    market       whose rules counted
     window       every UTC date of the stretch, with bars or without
     selected     those of them that have bars the signal can read
     locked_out   legacy bars that were kept out, by date
     after        where the replay stands after the last selected date of the window
     """
 
+    market: Market
     window: DateRange
     bars: Bars
     bias: BiasSeries
@@ -55,6 +57,7 @@ class ReplayedPart:
             self._table_codes(found.ts, tables),
             self.bars.contracts,
             self.bars.contract[at],
+            self.market.rules,
         )
         counts = np.bincount(_days_from(dates, found.ts), minlength=len(dates))
         return rows, [
@@ -98,6 +101,7 @@ def replay(
         found = triangles(read.bars, series, market.filters, previous=point.engine.last)
         point = Standpoint(inside[-1].date if inside else point.date, engine, read.guard)
         yield ReplayedPart(
+            market,
             window,
             read.bars,
             series,
@@ -121,7 +125,7 @@ def _windows(
     ends = [
         day
         for day, following in zip_longest(days, days[1:])
-        if day in newest or following is None or following.month != day.month
+        if day in newest or following is None or following.replace(day=1) > day
     ]
     start = wanted.start if not days else min(wanted.start, days[0])
     if after is not None:

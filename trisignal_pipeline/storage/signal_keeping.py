@@ -11,6 +11,7 @@ from datetime import date
 
 from trisignal_pipeline.errors import SchemaVersionError
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.signal.rules import LOGIC_VERSION
 from trisignal_pipeline.storage.checkpoints import SavedState, save, saved_on, thin_out
 from trisignal_pipeline.storage.connection import Connection
@@ -28,11 +29,7 @@ class Kept:
 
 
 def keep(
-    connection: Connection,
-    symbol: str,
-    part: ReplayedPart,
-    wanted: DateRange,
-    dates: Sequence[SelectedDate],
+    connection: Connection, part: ReplayedPart, wanted: DateRange, dates: Sequence[SelectedDate]
 ) -> Kept:
     """Replace the signals of the dates that are both in `part` and in `wanted`, and save the state.
 
@@ -40,7 +37,8 @@ def keep(
     computed from it are right although an earlier bar changed: they are vouched for, and need no
     recomputation.
     """
-    day = part.after.date
+    market, day = part.market, part.after.date
+    symbol = str(market.symbol)
     selected = None if day is None else part.selected.get(day)
     bars = 0
     with connection.transaction():
@@ -52,13 +50,14 @@ def keep(
         if selected is None:
             return Kept(bars)
         before = _saved_before(connection, symbol, selected.date)
-        save(connection, symbol, selected, part.after)
+        save(connection, market, selected, part.after)
         thin_out(connection, symbol, dates)
         if before is None or before.history == selected.history:
             return Kept(bars)
-        if before.standpoint != part.after:
+        # A state under other rules says nothing of signals under these, even where the two agree.
+        if before.rules != market.rules or before.standpoint != part.after:
             return Kept(bars)
-        return Kept(bars, _vouch_for_later(connection, symbol, before, selected))
+        return Kept(bars, _vouch_for_later(connection, market, before, selected))
 
 
 def _saved_before(connection: Connection, symbol: str, day: date) -> SavedState | None:
@@ -69,7 +68,7 @@ def _saved_before(connection: Connection, symbol: str, day: date) -> SavedState 
 
 
 def _vouch_for_later(
-    connection: Connection, symbol: str, before: SavedState, now: SelectedDate
+    connection: Connection, market: Market, before: SavedState, now: SelectedDate
 ) -> int:
     """Say of the signals and states computed from `before` that they hold for the history of `now`.
 
@@ -77,9 +76,10 @@ def _vouch_for_later(
     the history there is now by the same amount on every later date.
     """
     parameters = {
-        "symbol": symbol,
+        "symbol": str(market.symbol),
         "date": now.date,
         "shift": now.history - before.history,
+        "rules": market.rules,
         "logic": LOGIC_VERSION,
     }
     connection.execute(
@@ -87,8 +87,7 @@ def _vouch_for_later(
         UPDATE signal_checkpoints c SET history_fingerprint = b.history_fingerprint
         FROM selected_bar_dates b
         WHERE c.symbol = %(symbol)s AND b.symbol = c.symbol AND b.date = c.date
-          AND c.date > %(date)s AND c.rules = signal_rules(%(symbol)s)
-          AND c.logic_version = %(logic)s
+          AND c.date > %(date)s AND c.rules = %(rules)s AND c.logic_version = %(logic)s
           AND c.history_fingerprint + %(shift)s = b.history_fingerprint
         """,
         parameters,
@@ -99,8 +98,7 @@ def _vouch_for_later(
         SET history_fingerprint = b.history_fingerprint, completed_at = clock_timestamp()
         FROM selected_bar_dates b
         WHERE s.symbol = %(symbol)s AND b.symbol = s.symbol AND b.date = s.date
-          AND s.date > %(date)s AND s.rules = signal_rules(%(symbol)s)
-          AND s.logic_version = %(logic)s
+          AND s.date > %(date)s AND s.rules = %(rules)s AND s.logic_version = %(logic)s
           AND s.history_fingerprint + %(shift)s = b.history_fingerprint
         """,
         parameters,

@@ -42,6 +42,7 @@ class SignalRows:
 
     bias_table, triangle_table   int32 index into `tables`, for each bias row and each triangle
     triangle_contract            int32 index into `contracts`
+    rules                        `Market.rules` of the market they were made for
     """
 
     bias: BiasSeries
@@ -51,6 +52,7 @@ class SignalRows:
     triangle_table: Int32s
     contracts: tuple[str, ...]
     triangle_contract: Int32s
+    rules: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def replace_signals(
     """
     bias = _replace_bias(connection, symbol, dates, rows)
     triangles = _replace_triangles(connection, symbol, dates, rows)
-    _describe(connection, symbol, dates, described)
+    _describe(connection, symbol, dates, described, rows.rules)
     return bias, triangles
 
 
@@ -237,7 +239,11 @@ def _replace_triangles(
 
 
 def _describe(
-    connection: Connection, symbol: str, dates: DateRange, described: Sequence[SignalDate]
+    connection: Connection,
+    symbol: str,
+    dates: DateRange,
+    described: Sequence[SignalDate],
+    rules: str,
 ) -> None:
     connection.execute(
         "DELETE FROM signal_dates WHERE symbol = %s AND date BETWEEN %s AND %s "
@@ -250,7 +256,7 @@ def _describe(
         INSERT INTO signal_dates AS known (symbol, date, source_table, bar_count, triangle_count,
             history_fingerprint, locked_out, longest_lock_out, locked_out_since, locked_out_by,
             rules, logic_version, completed_at)
-        SELECT %s, d.*, signal_rules(%s), %s, clock_timestamp()
+        SELECT %s, d.*, %s, %s, clock_timestamp()
         FROM unnest(%s::date[], %s::text[], %s::int[], %s::int[], %s::numeric[], %s::int[],
                     %s::int[], %s::timestamptz[], %s::text[]) AS d
         ON CONFLICT (symbol, date) DO UPDATE SET
@@ -271,7 +277,7 @@ def _describe(
         """,
         (
             symbol,
-            symbol,
+            rules,
             LOGIC_VERSION,
             [day.selected.date for day in described],
             [day.selected.table for day in described],

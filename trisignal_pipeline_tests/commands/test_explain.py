@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.errors import RangeError, UnknownSymbolError
+from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.dates import iso_minute
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY
 from trisignal_pipeline.storage.connection import Database
@@ -70,23 +71,26 @@ def test_json_holds_what_the_text_says(explain: Callable[..., Result], history: 
     assert values["decision"] in explain(NQ, iso_minute(minute.ts)).output
 
 
-def test_every_rule_that_fired_is_in_json(
-    explain: Callable[..., Result], history: list[Bar]
+def test_the_rules_that_fired_are_in_json(
+    explain: Callable[..., Result], database_url: str
 ) -> None:
-    fired = [
-        firing
-        for row in history[20:40]
-        for firing in json.loads(explain(NQ, iso_minute(row.ts), "--format", "json").output)[
-            "timeframes"
-        ]["1m"]["finished"][0]["fired"]
+    # A bullish gap from 20100 to 20102 opens on the third minute and is inverted on the last.
+    prices = ((98, 100, 50, 99), (99, 150, 99, 104), (104, 110, 102, 108), (108, 108, 98, 99.5))
+    rows = []
+    for minute, ohlc in enumerate(prices):
+        open_, high, low, close = (int((20_000 + price) * PRICE_UNIT) for price in ohlc)
+        rows.append(bar(minute, close, open=open_, high=high, low=low))
+    store(Database(database_url), rows, DATES)
+    values = json.loads(explain(NQ, iso_minute(rows[-1].ts), "--format", "json").output)
+    born = iso_minute(rows[2].ts)
+    gap = {"kind": "bullish gap", "bottom": "20100", "top": "20102", "born": born}
+    [finished] = values["timeframes"]["1m"]["finished"]
+    assert finished["fired"] == [
+        {"rule": "inversion", "bias": "Bearish", "level": "20100", "gap": gap}
     ]
-    assert {firing["rule"] for firing in fired} >= {"new gap", "inversion"}
-    for firing in fired:
-        if firing["rule"] in ("inversion", "invalidation"):
-            assert firing["level"] in (firing["gap"]["bottom"], firing["gap"]["top"])
-            assert firing["bias"] in ("Bullish", "Bearish")
-        if firing["gap"] is not None:
-            assert firing["gap"]["born"] <= iso_minute(history[39].ts)
+    assert (finished["bias_before"], finished["bias_after"]) == ("Bullish", "Bearish")
+    assert values["timeframes"]["1m"]["gap_above"] == gap | {"kind": "bearish inverse gap"}
+    assert (values["flip"], values["triangle"]) == ("BEAR", "BEAR")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,10 @@ class CommandLine:
         """A terminal in an empty folder, with a home of its own below `folder`."""
         cwd = folder / "cwd"
         cwd.mkdir(parents=True, exist_ok=True)
-        home = {"TRISIGNAL_HOME": str(folder / "home"), "TRISIGNAL_RAW_DIR": str(raw or folder / "raw")}
+        home = {
+            "TRISIGNAL_HOME": str(folder / "home"),
+            "TRISIGNAL_RAW_DIR": str(raw or folder / "raw"),
+        }
         return cls({**home, **settings}, cwd)
 
     @property
@@ -134,3 +138,11 @@ class QuickCommandLine:
         """Let it be another server; Dagster's database lies beside it, as it does by default."""
         self.patch.setenv("TRISIGNAL_DATABASE_URL", url)
         self.patch.delenv(URL_VARIABLE, raising=False)
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
+    """Look again and again until `condition` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
+        time.sleep(0.05)

@@ -77,7 +77,7 @@ def test_the_demo_s_market_has_what_makes_markets_hard(demo_home: DemoHome) -> N
     rows = demo_home.terminal.succeed("triangles", NQ, *WEEK, "--format", "csv").rows
     assert {row["contract"] for row in rows} == {"NQM4", "NQU4"}, "a roll"
     counts = json.loads(demo_home.terminal.succeed("counts", NQ, *WEEK, "--format", "json").out)
-    assert [row["date"] for row in counts][0] == "2024-06-16", "a session that opens on a Sunday"
+    assert counts[0]["date"] == "2024-06-16", "a session that opens on a Sunday"
     assert len(counts) == 6
     files = sorted(Path(demo_home.terminal.settings["TRISIGNAL_RAW_DIR"]).rglob("*.dbn.zst"))
     assert [file.name.split("-fut")[0] for file in files] == ["es", "nq", "nq"]

@@ -97,9 +97,7 @@ def test_each_date_of_a_range_run_names_its_own_files(after_a_range_run: Pipelin
 
 
 @pytest.mark.parametrize("asset", [LEGACY, CLEAN])
-def test_each_date_of_a_range_run_has_its_own_bars(
-    after_a_range_run: Pipeline, asset: str
-) -> None:
+def test_each_date_of_a_range_run_has_its_own_bars(after_a_range_run: Pipeline, asset: str) -> None:
     found = _metadata(after_a_range_run, asset)
     assert set(found) == {partition_key(NQ, day) for day in DATES}
     for day in DATES:

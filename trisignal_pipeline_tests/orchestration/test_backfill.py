@@ -1,4 +1,4 @@
-"""A backfill: the same results however its dates are cut, and the repair of what it puts in doubt."""
+"""A backfill: the same results however it is cut, and the repair of what it puts in doubt."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_it_says_what_it_did(pipeline: Pipeline) -> None:
     assert done.counts == {LEGACY: counts | nothing_else, CLEAN: counts | nothing_else}
     assert done.triangles == pipeline.value("SELECT count(*) FROM triangle_events_v1") > 0
     assert (done.failures, done.problems) == ((), ())
-    assert [run for (run,) in pipeline.query("SELECT DISTINCT dagster_run_id FROM data_ingest_runs")]
+    assert [
+        run for (run,) in pipeline.query("SELECT DISTINCT dagster_run_id FROM data_ingest_runs")
+    ]
     for asset in ASSETS:
         assert set(pipeline.materializations(asset)) == {partition_key(NQ, day) for day in DATES}
 

@@ -24,6 +24,7 @@ from trisignal_pipeline_tests.pipeline import (
     Pipeline,
     open_pipeline,
 )
+from trisignal_pipeline_tests.sources.dbn_encoder import RecordArray
 from trisignal_pipeline_tests.tiny_market import (
     BARS,
     MONDAY,
@@ -60,10 +61,21 @@ def _bars_stored(pipeline: Pipeline, table: str = "market_bars_ohlcv_1m") -> dic
     stamp = "1 minute" if table == "market_bars_ohlcv_1m" else "0"
     with pipeline.database.connect("tests") as connection:
         found = connection.execute(
-            f"SELECT ((ts - interval '{stamp}') AT TIME ZONE 'UTC')::date, count(*) "  # noqa: S608
-            f"FROM {table} GROUP BY 1"  # type: ignore[arg-type]  # names from this file
+            f"SELECT ((ts - interval '{stamp}') AT TIME ZONE 'UTC')::date, count(*) "
+            f"FROM {table} GROUP BY 1"
         )
         return dict(found.fetchall())
+
+
+def _spoilt(rule: str, good: RecordArray) -> RecordArray:
+    """`good` with bars from row ten on that break `rule`."""
+    if rule == "OHLC_INTEGRITY":
+        return changed(good, 10, high=good["low"][10] - 1)
+    if rule == "UNDEFINED_PRICE":
+        return changed(good, 10, **flat(UNDEFINED_PRICE))
+    if rule == "NEGATIVE_PRICE":
+        return changed(good, slice(10, 10 + MANY_BAD), **flat(-5 * PRICE_UNIT))
+    return np.concatenate((good, good[10:11]))
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +89,8 @@ def after_a_bad_week(
     folder = tmp_path_factory.mktemp("week")
     with open_pipeline(server, migrated_template, dagster_template, folder) as pipeline:
         write_days(pipeline.raw, DateRange(MONDAY, FRIDAY))
-        bad = {
-            "OHLC_INTEGRITY": lambda made: changed(made, 10, high=made["low"][10] - 1),
-            "UNDEFINED_PRICE": lambda made: changed(made, 10, **flat(UNDEFINED_PRICE)),
-            "NEGATIVE_PRICE": lambda made: changed(
-                made, slice(10, 10 + MANY_BAD), **flat(-5 * PRICE_UNIT)
-            ),
-            "DUPLICATE_MINUTE": lambda made: np.concatenate((made, made[10:11])),
-        }
         for rule, day in MID_WEEK.items():
-            write_day(pipeline.raw, day, delivered=bad[rule](bars(day)))
+            write_day(pipeline.raw, day, delivered=_spoilt(rule, bars(day)))
         pipeline.materialize(MONDAY, FRIDAY)
         yield pipeline
 
@@ -178,15 +182,13 @@ def test_of_two_bars_for_one_minute_the_last_delivered_stands(pipeline: Pipeline
     pipeline.materialize(MONDAY, MONDAY)
 
     minute = f"{MONDAY} 00:50Z"
-    assert pipeline.value(
-        "SELECT volume FROM market_bars_ohlcv_1m_clean WHERE ts = %s", minute
-    ) == 77
+    assert (
+        pipeline.value("SELECT volume FROM market_bars_ohlcv_1m_clean WHERE ts = %s", minute) == 77
+    )
 
 
 def test_a_price_below_the_floor_is_delivered_but_not_believed(pipeline: Pipeline) -> None:
-    write_day(
-        pipeline.raw, MONDAY, delivered=changed(bars(MONDAY), 10, **flat(999 * PRICE_UNIT))
-    )
+    write_day(pipeline.raw, MONDAY, delivered=changed(bars(MONDAY), 10, **flat(999 * PRICE_UNIT)))
     pipeline.materialize(MONDAY, MONDAY)
 
     assert _verdict(pipeline, LEGACY, MONDAY).passed
@@ -234,7 +236,7 @@ def _spoil_tuesday_afternoon(pipeline: Pipeline, table: str, stamp: str) -> None
     with pipeline.database.connect("tests") as connection:
         connection.execute(SPOIL)
         connection.execute(
-            f"CREATE TRIGGER spoil BEFORE INSERT ON {table} FOR EACH ROW WHEN ("  # type: ignore[arg-type]  # names from this file
+            f"CREATE TRIGGER spoil BEFORE INSERT ON {table} FOR EACH ROW WHEN ("
             f"NEW.ts BETWEEN '{TUESDAY} 12:00Z'::timestamptz + interval '{stamp}' "
             f"AND '{TUESDAY} 13:00Z'::timestamptz + interval '{stamp}') EXECUTE FUNCTION spoil()"
         )

@@ -255,7 +255,7 @@ def test_the_command_says_on_standard_error_what_it_leaves_out(
     assert result.exit_code == 0, result.output
     assert result.stdout == "ts,open,high,low,close,volume\n"
     assert "verified from 2014-05-01" in result.stderr
-    assert "1 bars left out, the first of 2012-12-03T23:00:00Z" in result.stderr
+    assert "not whole left out: 1, the first of 2012-12-03T23:00:00Z" in result.stderr
 
 
 # On real bars: the session's clock by nothing but the hour in Chicago.

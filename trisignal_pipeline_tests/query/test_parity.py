@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.market.bars import PRICE_UNIT
-from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.sessions import sessions
 from trisignal_pipeline.query.chart_export import read_chart_export
 from trisignal_pipeline.query.parity import Parity, compare
-from trisignal_pipeline.query.price_offsets import SEVERAL, price_offsets
+from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline_tests.query.plain_chart import (
     PRICES,
     TIMEFRAMES,
     Row,
-    iso_time,
     minute_of,
     plain_export,
     price_text,
@@ -49,22 +43,6 @@ from trisignal_pipeline_tests.signal.dbn_bars import lead_bars
 from trisignal_pipeline_tests.signal.generated_bars import rows_of, session_rows
 
 TRIANGLES = ("Bull Triangle", "Bear Triangle")
-
-
-@pytest.fixture(scope="session")
-def charts(holiday_market: StoredMarket) -> Callable[[str], list[Row]]:
-    """The export of each timeframe, whole bars only, fresh copies of its rows."""
-    minutes, of = rows_of(holiday_market.bars), session_rows(holiday_market.sessions)
-    # The last session runs on beyond the stored dates.
-    last_close = chicago_ns("2024-12-03 16:00")
-
-    @cache
-    def made(timeframe: str) -> list[Row]:
-        rows = plain_export(minutes, timeframe, of)
-        first = chicago_ns("2024-11-26 17:00")
-        return [row for row in rows if first <= minute_of(row) < last_close]
-
-    return lambda timeframe: [dict(row) for row in made(timeframe)]
 
 
 def against(stored: StoredMarket, folder: Path, rows: Sequence[Row], shown: int = 10) -> Parity:
@@ -220,17 +198,6 @@ def test_an_offset_must_be_that_of_all_four_prices(
     assert {d.column for d in found.differences} == {"close"}
 
 
-def test_an_offset_is_what_most_prices_have_or_none() -> None:
-    stored = np.full((4, 5), 100)
-    chart = stored + np.array([7, 7, 7, 9, 0])
-    several = np.array([0, 0, 0, 0, 0])
-    assert price_offsets(chart, stored, several, ["NQZ4"])[0].offset == 7
-    chart = stored + np.array([7, 7, 1, 2, 3])
-    found = price_offsets(chart, stored, several, ["NQZ4"])[0]
-    assert (found.offset, found.bars, found.agreeing) == (0, 5, 0)
-    assert price_offsets(chart, stored, np.full(5, SEVERAL), ["NQZ4"]) == {}
-
-
 def test_daily_bars_can_be_named_by_their_trade_date(
     holiday_market: StoredMarket, charts: Callable[[str], list[Row]], tmp_path: Path
 ) -> None:
@@ -328,92 +295,24 @@ def test_dates_without_bars_are_named_with_the_command_that_makes_them(
     )
 
 
-class TestCommand:
-    @pytest.fixture
-    def run(
-        self, holiday_market: StoredMarket, monkeypatch: pytest.MonkeyPatch
-    ) -> Callable[..., tuple[int, str]]:
-        monkeypatch.setenv("TRISIGNAL_DATABASE_URL", holiday_market.database.url)
-
-        def run(*arguments: object) -> tuple[int, str]:
-            result = CliRunner().invoke(trisignal, ["parity", NQ, *map(str, arguments)])
-            if result.exception is not None and not isinstance(result.exception, SystemExit):
-                raise result.exception
-            return result.exit_code, result.stdout
-
-        return run
-
-    def test_full_agreement_is_success(
-        self,
-        run: Callable[..., tuple[int, str]],
-        charts: Callable[[str], list[Row]],
-        tmp_path: Path,
-    ) -> None:
-        rows = charts("1h")
-        for row in rows:
-            row["time"] = iso_time(row)
-        code, said = run(write_export(tmp_path / "chart.csv", rows))
-        assert code == 0, said
-        assert f"{len(rows):,} of {len(rows):,} bars agree (100 %)" in said
-
-    def test_a_difference_is_failure_unless_so_much_is_allowed(
-        self,
-        run: Callable[..., tuple[int, str]],
-        charts: Callable[[str], list[Row]],
-        tmp_path: Path,
-    ) -> None:
-        rows = charts("1h")
-        rows[7]["low"] = "12.5"
-        path = write_export(tmp_path / "chart.csv", rows)
-        code, said = run(path)
-        assert code == 1
-        assert "first 1 of 1 differences" in said
-        assert iso_minute(minute_of(rows[7])) in said
-        rate = 100 * (len(rows) - 1) / len(rows)
-        assert run(path, "--min-agreement", rate - 0.01)[0] == 0
-        assert run(path, "--min-agreement", rate + 0.01)[0] == 1
-        assert run(path, "--end", "2024-11-26")[0] == 0
-
-    def test_json_holds_everything(
-        self,
-        run: Callable[..., tuple[int, str]],
-        charts: Callable[[str], list[Row]],
-        tmp_path: Path,
-    ) -> None:
-        rows = charts("4h")
-        row = rows.pop(2)
-        truth = rows[4]["open"]
-        rows[4]["open"] = "1"
-        path = write_export(tmp_path / "chart.csv", rows)
-        code, said = run(path, "--format", "json")
-        found = json.loads(said)
-        assert code == 1
-        assert found["bars"] == len(rows) + 1
-        assert found["agreeing"] == len(rows) - 1
-        assert found["only_in_database"] == {"bars": 1, "first": [iso_minute(minute_of(row))]}
-        assert found["only_in_chart"] == {"bars": 0, "first": []}
-        assert found["differences"] == [
-            {
-                "ts": iso_minute(minute_of(rows[4])),
-                "line": 6,
-                "column": "open",
-                "chart": "1",
-                "database": f"{float(truth):.12g}",
-            }
-        ]
-        assert {"column": "Bias 4h", "compared": len(rows), "agreeing": len(rows)} in found[
-            "columns"
-        ]
-
-    def test_dates_beyond_the_export_are_refused(
-        self,
-        run: Callable[..., tuple[int, str]],
-        charts: Callable[[str], list[Row]],
-        tmp_path: Path,
-    ) -> None:
-        path = write_export(tmp_path / "chart.csv", charts("1h"))
-        with pytest.raises(Exception, match="no bar of the export starts on 2025-01-01"):
-            run(path, "--start", "2025-01-01")
+def test_signals_in_doubt_are_named_with_the_command_that_computes_them(
+    holiday_market: StoredMarket,
+    charts: Callable[[str], list[Row]],
+    tmp_path: Path,
+    database: Database,
+) -> None:
+    day = DateRange(date(2024, 11, 27), date(2024, 11, 27))
+    bars = holiday_market.bars.between(day.start_ns, day.end_ns)
+    stored = StoredMarket(database, bars, holiday_market.sessions)
+    store_clean(database, bars, day)
+    store_signals(database, day)
+    rows = [row for row in charts("1m") if day.start_ns <= minute_of(row) < day.end_ns]
+    assert against(stored, tmp_path, rows).warnings == ()
+    with database.connect("test") as connection:
+        registry.set_symbol(connection, NQ, {"require_engulfing": "true"})
+    [warning] = against(stored, tmp_path, rows).warnings
+    assert "2024-11-27 are in doubt" in warning
+    assert f"trisignal refresh {NQ}" in warning
 
 
 def test_real_minutes_with_the_expected_signals_agree_in_everything(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +14,28 @@ from psycopg import sql
 
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Where an embedded server of the test's own lives: every account can get there."""
+    folder = Path(tempfile.mkdtemp(prefix="trisignal-test-"))
+    folder.chmod(0o755)
+    yield folder / "home"
+    if (folder / "home").is_dir():
+        EmbeddedServer(folder / "home").reset()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def embedded(home: Path) -> EmbeddedServer:
+    """A server of the test's own that runs, with one row stored."""
+    server = EmbeddedServer(home)
+    server.ensure_running()
+    with psycopg.connect(server.url()) as connection:
+        connection.execute("CREATE TABLE kept (answer integer)")
+        connection.execute("INSERT INTO kept VALUES (42)")
+    return server
 
 
 @pytest.fixture

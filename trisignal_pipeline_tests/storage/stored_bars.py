@@ -76,13 +76,14 @@ def walk(dates: DateRange, seed: int, *, share: float = 0.02, contract: str = "N
     rng = np.random.default_rng(seed)
     ts = np.arange(dates.start_ns, dates.end_ns, NS_PER_MINUTE)
     ts = ts[rng.random(len(ts)) < share]
-    close = (80_000 + np.cumsum(rng.integers(-8, 9, len(ts)))) * TICK
-    return [
-        Bar(minute, value, value + 2 * TICK, value - TICK, value + TICK, volume, contract)
-        for minute, value, volume in zip(
-            ts.tolist(), close.tolist(), rng.integers(1, 99, len(ts)).tolist(), strict=True
-        )
-    ]
+    close = 80_000 + np.cumsum(rng.integers(-8, 9, len(ts)))
+    open_ = np.concatenate(([80_000], close[:-1]))
+    high = np.maximum(open_, close) + rng.integers(0, 4, len(ts))
+    low = np.minimum(open_, close) - rng.integers(0, 4, len(ts))
+    volume = rng.integers(1, 99, len(ts))
+    prices = (column * TICK for column in (open_, high, low, close))
+    made = np.column_stack((ts, *prices, volume)).tolist()
+    return [Bar._make((*row, contract)) for row in made]
 
 
 def store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_fingerprint_tells_bars_apart_but_not_their_volume(
 @pytest.mark.parametrize("column", ["ts", "open", "high", "low", "close", "contract"])
 def test_every_column_the_signal_sees_is_in_the_fingerprint(column: str) -> None:
     rows = [bar(0), bar(1), bar(2)]
-    value = "NQU4" if column == "contract" else getattr(rows[1], column) + 1
+    value: Any = "NQU4" if column == "contract" else getattr(rows[1], column) + 1
 
     changed = [rows[0], rows[1]._replace(**{column: value}), rows[2]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from itertools import count
+from typing import Any
 
 import psycopg
 import pytest
@@ -65,9 +66,9 @@ def _replace(
 
 def _rows_of(bars: Bars) -> list[Bar]:
     return [
-        Bar(
-            *(int(getattr(bars, name)[row]) for name in Bar._fields if name != "contract"),
-            bars.contracts[bars.contract[row]],
+        Bar._make(
+            bars.contracts[bars.contract[row]] if name == "contract" else int(getattr(bars, name)[row])
+            for name in Bar._fields
         )
         for row in range(len(bars))
     ]
@@ -324,7 +325,7 @@ def test_a_range_of_many_years_is_written_at_once(
 @both_tables
 @pytest.mark.parametrize("broken", [{"high": 1}, {"low": 2**62}, {"open": 2**62}, {"volume": -1}])
 def test_the_database_itself_refuses_a_bar_that_is_none(
-    connection: Connection, database: Database, table: BarsTable, broken: dict[str, int]
+    connection: Connection, database: Database, table: BarsTable, broken: dict[str, Any]
 ) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         _replace(connection, table, [bar(0), bar(1, **broken), bar(2)])

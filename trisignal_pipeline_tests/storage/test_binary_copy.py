@@ -111,7 +111,7 @@ def test_parameters_are_bound(connection: Connection) -> None:
 )
 def test_a_null_or_another_width_is_refused(connection: Connection, query: str) -> None:
     with pytest.raises(InvalidBarsError, match="NULL or a text of unexpected length"):
-        copy_out(connection, sql.SQL(query), {}, [("x", "i8")])  # type: ignore[arg-type]
+        copy_out(connection, sql.SQL(query), {}, [("x", "i8")])
 
 
 @pytest.mark.parametrize("text", ["ab", "abcd", "äbc"])

@@ -24,9 +24,7 @@ from trisignal_pipeline.storage.explanation import (
     explain_minute,
     explanation_lines,
 )
-from trisignal_pipeline.storage.replay import replay
-from trisignal_pipeline.storage.selection import selected_dates
-from trisignal_pipeline.storage.signal_keeping import keep
+from trisignal_pipeline.storage.signal_computation import compute_signals
 from trisignal_pipeline_tests.storage.stored_bars import (
     DAY,
     NQ,
@@ -50,9 +48,7 @@ def market(connection: Connection) -> Market:
 
 def compute(connection: Connection, market: Market, dates: DateRange) -> None:
     """What a materialisation of the signals does."""
-    selected = selected_dates(connection, NQ)
-    for part in replay(connection, market, selected, dates):
-        keep(connection, NQ, part, dates, selected)
+    assert all(part.replayed for part in compute_signals(connection, market, dates))
 
 
 def explain_each(

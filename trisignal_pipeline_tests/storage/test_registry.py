@@ -24,7 +24,6 @@ from trisignal_pipeline.storage.registry import (
     add_symbol,
     list_symbols,
     market,
-    rules_of,
     set_symbol,
 )
 
@@ -255,16 +254,16 @@ DECIDES = set(SETTABLE) - {
 def test_the_rules_of_a_symbol_are_what_decides_its_signals(
     connection: Connection, name: str
 ) -> None:
-    before, others = rules_of(connection, NQ), rules_of(connection, "GLBX.MDP3:ES")
+    before, others = market(connection, NQ).rules, market(connection, "GLBX.MDP3:ES").rules
 
     set_symbol(connection, NQ, {name: VALUES[name][0]})
 
-    assert (rules_of(connection, NQ) != before) == (name in DECIDES)
-    assert rules_of(connection, "GLBX.MDP3:ES") == others == before
+    assert (market(connection, NQ).rules != before) == (name in DECIDES)
+    assert market(connection, "GLBX.MDP3:ES").rules == others == before
 
 
 def test_the_same_rules_written_otherwise_are_the_same(connection: Connection) -> None:
-    before = rules_of(connection, NQ)
+    before = market(connection, NQ).rules
 
     set_symbol(
         connection,
@@ -272,4 +271,4 @@ def test_the_same_rules_written_otherwise_are_the_same(connection: Connection) -
         {"price_floor": "1000.00", "aligned_timeframes": ["1d", "5m", "1h", "4h", "15m", "5m"]},
     )
 
-    assert rules_of(connection, NQ) == before
+    assert market(connection, NQ).rules == before

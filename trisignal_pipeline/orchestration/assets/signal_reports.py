@@ -36,8 +36,13 @@ class SignalReports:
         connection: Connection,
         market: Market,
         dates: DateRange,
+        *,
+        refreshed: bool,
     ) -> None:
-        """Judge what is stored of `dates`, and report each of them."""
+        """Judge what is stored of `dates`, and report each of them.
+
+        `refreshed`: only what was in doubt was computed, so a date without signals is no surprise.
+        """
         symbol = str(market.symbol)
         records = signal_dates(connection, symbol, dates)
         of_bias = judge(BIAS_ROW, read_bias(connection, symbol, dates), dates)
@@ -45,8 +50,11 @@ class SignalReports:
         for day in dates:
             record = records.get(day)
             if record is None:
+                reason = (
+                    "no signal of this date is stored" if refreshed else "no finished bars to read"
+                )
                 for report in (self.bias, self.triangles):
-                    report.pass_over(symbol, day, "no finished bars to read", expected=False)
+                    report.pass_over(symbol, day, reason, expected=refreshed)
                 continue
             bias = _with_alarm(context, market, record, of_bias[day])
             origin = _origin(market, record)

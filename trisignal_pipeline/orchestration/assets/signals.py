@@ -4,12 +4,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 from pydantic import Field
 
-from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.dates import by_year
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars
 from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
@@ -24,6 +24,8 @@ from trisignal_pipeline.orchestration.assets.signal_reports import (
     history_verdict,
     warn_of_doubt,
 )
+from trisignal_pipeline.orchestration.explained_minutes import DESCRIPTION as DEBUG_TS_DESCRIPTION
+from trisignal_pipeline.orchestration.explained_minutes import asked_minutes, log_explanations
 from trisignal_pipeline.orchestration.partition_checks import check_done, check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
@@ -31,11 +33,8 @@ from trisignal_pipeline.orchestration.resources import PostgresResource, Progres
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
-from trisignal_pipeline.storage.doubts import dates_in_doubt
 from trisignal_pipeline.storage.locks import symbol_lock
-from trisignal_pipeline.storage.replay import replay
-from trisignal_pipeline.storage.selection import selected_dates
-from trisignal_pipeline.storage.signal_keeping import keep
+from trisignal_pipeline.storage.signal_computation import compute_signals
 from trisignal_pipeline.storage.signals import BIAS_TABLE, TRIANGLE_TABLE
 
 _BIAS_MEANINGS = (
@@ -62,6 +61,7 @@ class SignalsConfig(dg.Config):
             "the rest turns out to hold."
         ),
     )
+    debug_ts: list[str] = Field(default=[], description=DEBUG_TS_DESCRIPTION)
 
 
 @dg.multi_asset(
@@ -146,6 +146,7 @@ def signals(
     reports = SignalReports(
         PartitionReport(BIAS, BIAS_CHECK), PartitionReport(TRIANGLES, TRIANGLES_CHECK)
     )
+    minutes = asked_minutes(config.debug_ts)
     database = postgres.database()
     for scope in symbol_dates(context):
         with (
@@ -154,8 +155,9 @@ def signals(
         ):
             market = registry.market(connection, scope.symbol)
             compute(context, config, connection, progress, market, scope.dates)
+            log_explanations(context, connection, market, scope.dates, minutes)
             for dates in (year for span in scope.ranges for year in by_year(span)):
-                reports.add(context, connection, market, dates)
+                reports.add(context, connection, market, dates, refreshed=config.only_in_doubt)
             reports.record(connection, scope.symbol, context.run.run_id)
             warn_of_doubt(context, connection, scope.symbol)
     selected = {key.to_user_string() for key in context.selected_asset_keys}
@@ -178,33 +180,28 @@ def compute(
 ) -> None:
     """Replay, part by part, and keep what each part gives."""
     symbol = str(market.symbol)
-    dates = selected_dates(connection, symbol)
-    if config.only_in_doubt:
-        wanted = sorted(set(wanted) & set(dates_in_doubt(connection, symbol)))
-    for span in contiguous_ranges(wanted):
-        started, replayed, written = time.perf_counter(), 0, 0
-        progress.begin(BIAS, symbol, span)
-        for part in replay(connection, market, dates, span):
-            kept = keep(connection, symbol, part, span, dates)
-            replayed, written = replayed + len(part.bars), written + kept.bars
-            progress.advance(BIAS, kept.bars)
-            if kept.vouched_for:
-                context.log.info(
-                    "%s: after %s the signal is where it was before the bars changed: %d later "
-                    "dates hold as they are",
-                    symbol,
-                    part.window.end,
-                    kept.vouched_for,
-                )
-            if config.only_in_doubt and kept.vouched_for and part.window.end < span.end:
-                rest = DateRange(part.window.end + timedelta(days=1), span.end)
-                if not any(day in rest for day in dates_in_doubt(connection, symbol)):
-                    break
-        context.log.info(
-            "%s %s: %d bars replayed, the signal of %d written, %.2f s",
-            symbol,
-            span,
-            replayed,
-            written,
-            time.perf_counter() - started,
-        )
+    started, replayed, written = time.perf_counter(), 0, 0
+    for part in compute_signals(
+        connection,
+        market,
+        wanted,
+        only_in_doubt=config.only_in_doubt,
+        on_span=lambda span: progress.begin(BIAS, symbol, span),
+    ):
+        replayed, written = replayed + part.replayed, written + part.written
+        progress.advance(BIAS, part.written)
+        if part.vouched_for:
+            context.log.info(
+                "%s: after %s the signal is where it was before the bars changed: %d later dates "
+                "hold as they are",
+                symbol,
+                part.window.end,
+                part.vouched_for,
+            )
+    context.log.info(
+        "%s: %d bars replayed, the signal of %d written, %.2f s",
+        symbol,
+        replayed,
+        written,
+        time.perf_counter() - started,
+    )
