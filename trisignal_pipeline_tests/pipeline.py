@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -120,15 +120,19 @@ class Pipeline:
         *,
         tags: dict[str, str] | None = None,
         partition_key: str | None = None,
+        ops: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """A run with whatever tags."""
+        """A run with whatever tags and configuration of its steps."""
         return (
             build_defs()
             .resolve_implicit_global_asset_job_def()
             .execute_in_process(
                 instance=instance,
                 asset_selection=[dg.AssetKey(name) for name in assets],
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": dict(ops or {}),
+                },
                 tags=tags,
                 partition_key=partition_key,
             )

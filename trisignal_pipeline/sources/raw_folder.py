@@ -39,12 +39,13 @@ def candidate_files(raw_dir: Path) -> list[Path]:
     files only where they stay inside `raw_dir`.
 
     Raises:
-        ConfigurationError: `raw_dir`, or a folder below it, isn't there or can't be read.
+        ConfigurationError: `raw_dir`, or a folder below it, isn't there or can't be read; a name
+            can't be written down.
     """
     try:
         if not stat.S_ISDIR(raw_dir.stat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(raw_dir))
-        return sorted(_candidates(raw_dir, raw_dir.resolve()))
+        found = sorted(_candidates(raw_dir, raw_dir.resolve()))
     except OSError as error:
         place = error.filename or raw_dir
         raise ConfigurationError(
@@ -52,6 +53,9 @@ def candidate_files(raw_dir: Path) -> list[Path]:
             "the user who runs this permission to read it, or name another one with "
             "TRISIGNAL_RAW_DIR"
         ) from error
+    for path in found:
+        _require_text(path)
+    return found
 
 
 def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int]]) -> list[Seen]:
@@ -96,6 +100,15 @@ def _is_file_inside(path: Path, root: Path) -> bool:
         if error.errno in _LEADS_NOWHERE:
             return False
         raise
+
+
+def _require_text(path: Path) -> None:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the name of {os.fsencode(path)!r} in the raw folder is not UTF-8; rename it"
+        ) from error
 
 
 def _raise(error: OSError) -> None:

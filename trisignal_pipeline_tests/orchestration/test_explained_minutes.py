@@ -8,10 +8,13 @@ import pytest
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.market.dates import iso_minute
 from trisignal_pipeline.orchestration.explained_minutes import asked_minutes, log_explanations
+from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.explanation import explain_minute, explanation_lines
+from trisignal_pipeline_tests.pipeline import Pipeline
 from trisignal_pipeline_tests.storage.stored_bars import DAY, NQ, bar, days_from, store, walk
+from trisignal_pipeline_tests.tiny_market import MONDAY, write_day
 
 EARLIER, LATER = bar(15).ts, bar(16).ts
 
@@ -62,3 +65,17 @@ def test_the_run_log_holds_the_explanations_of_the_dates_of_the_run(database_url
     assert logged[0] == "\n".join(expected)
     assert "no bar opens there" in logged[1]
     assert len(logged) == 2
+
+
+def test_a_materialisation_explains_the_minutes_of_its_configuration(pipeline: Pipeline) -> None:
+    write_day(pipeline.raw, MONDAY)
+    with pipeline.instance() as instance:
+        run = pipeline.launch(
+            instance,
+            partition_key=partition_key(NQ, MONDAY),
+            ops={"signals": {"config": {"debug_ts": ["2024-06-24T10:00:00Z"]}}},
+        )
+        logged = [entry.user_message for entry in instance.all_logs(run.run_id)]
+    [explained] = [text for text in logged if text.startswith(f"{NQ} 2024-06-24T10:00:00Z, from")]
+    assert "decision" in explained
+    assert "say the same" in explained

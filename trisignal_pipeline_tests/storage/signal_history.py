@@ -6,13 +6,12 @@ The one pass is plain: SQL that reads what is there, hygiene bar by bar, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
-from psycopg.rows import dict_row
 
 from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.dates import (
@@ -128,7 +127,8 @@ def doubt_of(database: Database, symbol: str = NQ) -> Doubt | None:
         return next((doubt for doubt in doubts(connection) if doubt.symbol == symbol), None)
 
 
-Signals = tuple[dict[Any, tuple[Any, ...]], dict[Any, tuple[Any, ...]], dict[Any, tuple[Any, ...]]]
+Rows = dict[Any, tuple[Any, ...]]
+Signals = tuple[Rows, Rows, Rows]
 """Bias rows by minute, triangles by minute and direction, and what is said of each date."""
 
 
@@ -230,12 +230,11 @@ def one_pass(connection: Connection, symbol: str, stored: Iterable[date]) -> Sig
     bias = {ts: row for ts, row in bias.items() if ts.date() in wanted}
     triangles = {key: row for key, row in triangles.items() if key[0].date() in wanted}
     counts = {day: sum(ts.date() == day for ts, _ in triangles) for day in wanted}
-    return bias, triangles, {
-        day: (*said[day][:2], counts[day], *said[day][3:]) for day in wanted
-    }
+    return bias, triangles, {day: (*said[day][:2], counts[day], *said[day][3:]) for day in wanted}
 
 
-def _plain(market: Market, bars: Sequence[Bar], layers: dict[date, str]) -> Signals[:2]:
+def _plain(market: Market, bars: Sequence[Bar], layers: dict[date, str]) -> tuple[Rows, Rows]:
+    """Bias rows and triangles of a whole history."""
     if not bars:
         return {}, {}
     first, last = date_of_ns(bars[0].ts), from_day_number(bars[-1].ts // 86_400_000_000_000 + 4)
@@ -272,3 +271,39 @@ def _plain(market: Market, bars: Sequence[Bar], layers: dict[date, str]) -> Sign
         utc(ts): (*six, SOURCE_TABLE[layers[date_of_ns(ts)]], LOGIC_VERSION)
         for ts, (_, six) in by_ts.items()
     }, triangles
+
+
+def _layers(connection: Connection, symbol: str, market: Market) -> dict[date, tuple[str, int]]:
+    """The layer and the fingerprint of each date that the signal may read, in order."""
+    broken = set(
+        connection.execute(
+            "SELECT date, asset FROM data_quality_results "
+            "WHERE symbol = %s AND NOT passed AND severity = 'ERROR'",
+            (symbol,),
+        )
+    )
+    found: dict[date, tuple[str, int]] = {}
+    for day, layer, fingerprint in connection.execute(
+        "SELECT date, layer, fingerprint FROM bar_dates "
+        "WHERE symbol = %s AND state = 'complete' ORDER BY date, layer DESC",
+        (symbol,),
+    ):
+        if market.history_start is not None and day < market.history_start:
+            continue
+        if (day, "legacy_bars") not in broken and (day, f"{layer}_bars") not in broken:
+            found[day] = layer, fingerprint
+    return found
+
+
+def _rows(connection: Connection, symbol: str, day: date, layer: str) -> list[Bar]:
+    stamp = LEGACY.stamp_ns if layer == "legacy" else 0
+    found = connection.execute(
+        "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, open, high, low, close, volume, "
+        f"contract FROM {SOURCE_TABLE[layer]} WHERE symbol = %s AND ts >= %s AND ts < %s "  # type: ignore[arg-type]  # one of two names
+        "ORDER BY ts",
+        (symbol, utc(midnight_ns(day) + stamp), utc(midnight_ns(day) + 86_400 * 10**9 + stamp)),
+    )
+    return [
+        Bar(ts - stamp, *(int(price * PRICE_UNIT) for price in prices), volume, contract)
+        for ts, *prices, volume, contract in found
+    ]

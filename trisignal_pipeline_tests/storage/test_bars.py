@@ -67,7 +67,9 @@ def _replace(
 def _rows_of(bars: Bars) -> list[Bar]:
     return [
         Bar._make(
-            bars.contracts[bars.contract[row]] if name == "contract" else int(getattr(bars, name)[row])
+            bars.contracts[bars.contract[row]]
+            if name == "contract"
+            else int(getattr(bars, name)[row])
             for name in Bar._fields
         )
         for row in range(len(bars))
