@@ -7,6 +7,7 @@ where (file, symbol, minute), and what to do next.
     TrisignalError
       TransientError
         DatabaseUnavailableError      the server can't be reached or went away
+        TableLockedError              another session holds a table for too long
         SymbolBusyError               another run holds the symbol
         FileChangedError              a file was replaced while it was being read
       TerminalError
@@ -39,6 +40,10 @@ class TerminalError(TrisignalError):
 
 class DatabaseUnavailableError(TransientError):
     """The PostgreSQL server can't be reached, or went away in mid-work."""
+
+
+class TableLockedError(TransientError):
+    """Another session holds what a statement needs, and did not let go in time."""
 
 
 class SymbolBusyError(TransientError):

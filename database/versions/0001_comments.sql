@@ -58,6 +58,7 @@ COMMENT ON COLUMN signal_dates.history_fingerprint IS 'selected_bar_dates.histor
 COMMENT ON COLUMN signal_dates.rules IS 'signal_rules(symbol) as the biases were computed by.';
 COMMENT ON COLUMN signal_dates.logic_version IS 'The version of the rules the date was computed by.';
 COMMENT ON COLUMN signal_dates.completed_at IS 'When the date was completed.';
+COMMENT ON COLUMN signal_dates.withdrawn IS 'The date''s bars went away after its signal was computed, and the signal with them. It is in doubt again as soon as bars are back.';
 
 COMMENT ON TABLE data_ingest_runs IS 'The audit: one row for every range of bars a materialisation wrote, closed whatever happened.';
 COMMENT ON COLUMN data_ingest_runs.dataset IS 'The vendor''s dataset, for instance GLBX.MDP3.';

@@ -81,5 +81,6 @@ CREATE TABLE IF NOT EXISTS signal_dates (
     rules text NOT NULL,
     logic_version text NOT NULL,
     completed_at timestamptz NOT NULL DEFAULT now(),
+    withdrawn boolean NOT NULL DEFAULT false,
     PRIMARY KEY (symbol, date)
 );

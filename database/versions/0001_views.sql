@@ -53,7 +53,9 @@ WITH rules AS MATERIALIZED (
     FROM symbol_registry
 ), compared AS (
     SELECT s.*,
-           CASE WHEN b.symbol IS NULL THEN 'bars are no longer selected'
+           CASE WHEN s.withdrawn THEN
+                    CASE WHEN b.symbol IS NOT NULL THEN 'bars are selected again' END
+                WHEN b.symbol IS NULL THEN 'bars are no longer selected'
                 WHEN b.history_fingerprint <> s.history_fingerprint
                     THEN 'bars changed on this date or before it'
                 WHEN r.current IS DISTINCT FROM s.rules THEN 'rules changed'

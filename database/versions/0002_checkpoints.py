@@ -89,7 +89,7 @@ def upgrade() -> None:
         LANGUAGE sql STABLE
         BEGIN ATOMIC
             WITH compared AS MATERIALIZED (
-                SELECT s.symbol, s.date, s.completed_at,
+                SELECT s.symbol, s.date, s.completed_at, s.withdrawn,
                        coalesce(d.reason, CASE WHEN s.logic_version <> code_rules
                                                THEN 'the rules in the code changed' END) AS reason
                 FROM signal_dates s
@@ -112,7 +112,8 @@ def upgrade() -> None:
                         WHERE b.symbol = d.symbol AND b.date <= d.first_date
                           AND b.date > coalesce((SELECT max(c.date) FROM compared c
                                                  WHERE c.symbol = d.symbol
-                                                   AND c.date < d.first_date), '-infinity')
+                                                   AND c.date < d.first_date
+                                                   AND NOT c.withdrawn), '-infinity')
                           AND CASE b.state WHEN 'writing' THEN b.writing_since
                                            ELSE b.changed_at END > d.computed_at
                           AND (b.layer = 'clean' OR NOT EXISTS (

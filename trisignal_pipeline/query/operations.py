@@ -80,7 +80,7 @@ def symbol_states(connection: Connection) -> Table:
         ), signal AS (
             SELECT symbol, count(*) AS dates, sum(triangle_count) AS triangles, min(date) AS first,
                    max(date) AS last, sum(locked_out) AS locked_out
-            FROM signal_dates GROUP BY symbol
+            FROM signal_dates WHERE NOT withdrawn GROUP BY symbol
         )
         SELECT r.internal_symbol AS symbol, r.is_active AS active,
                coalesce(legacy.bars, 0)::bigint AS legacy_bars,

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, dict_row
 from trisignal_pipeline.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
-    TransientError,
+    TableLockedError,
     TrisignalError,
 )
 from trisignal_pipeline.settings import Settings
@@ -58,7 +58,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: the server can't be reached, or went away.
-            TransientError: another session held what a statement needs for too long.
+            TableLockedError: another session held what a statement needs for too long.
             ConfigurationError: the URL is not one PostgreSQL understands.
         """
         connection = self.open(purpose, autocommit=autocommit)
@@ -131,7 +131,7 @@ def as_trisignal_errors(database: Database) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise TransientError(
+        raise TableLockedError(
             f"{_holders(database)} for longer than {database.lock_timeout_seconds:g} s "
             f"({database.place()}); run the same again when that session has ended, nothing is "
             "counted twice"

@@ -59,7 +59,7 @@ def write_range(
     Raises:
         DatabaseUnavailableError: the server stayed away through all attempts; what was committed
             before is counted in the audit, and the dates it changed are not called there.
-        TransientError: another session held a table that is written for too long.
+        TableLockedError: another session held a table that is written for too long.
     """
     described = describe_dates(table.layer, dates, delivery.accepted, delivery.rejected)
     with _Writer(database, run) as writer:

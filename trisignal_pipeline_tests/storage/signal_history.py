@@ -116,7 +116,10 @@ def compute(
 def refresh(database: Database, symbol: str = NQ) -> list[ComputedPart]:
     """Compute again what is in doubt, as the run does that the sensor requests."""
     parts: list[ComputedPart] = []
+    before = None
     while (doubt := doubt_of(database, symbol)) is not None:
+        assert doubt != before, "a refresh changed nothing of what is in doubt"
+        before = doubt
         parts += compute(database, DateRange(doubt.first, doubt.last), symbol, only_in_doubt=True)
     return parts
 
@@ -149,7 +152,7 @@ def stored_signals(connection: Connection, symbol: str = NQ) -> Signals:
     dates = connection.execute(
         "SELECT date, source_table, bar_count, triangle_count, history_fingerprint, rules, "
         "logic_version, locked_out, longest_lock_out, locked_out_since, locked_out_by "
-        "FROM signal_dates WHERE symbol = %s",
+        "FROM signal_dates WHERE symbol = %s AND NOT withdrawn",
         (symbol,),
     ).fetchall()
     return (
@@ -203,13 +206,13 @@ class _Judge:
 def one_pass(connection: Connection, symbol: str, stored: Iterable[date]) -> Signals:
     """What `stored_signals` must be where signals of the dates `stored` are stored."""
     market = registry.market(connection, symbol)
-    layers = _layers(connection, symbol, market)
+    layers, rows = _layers(connection, symbol, market), _rows(connection, symbol)
     judge = _Judge(market.hygiene)
     bars: list[Bar] = []
     said: dict[date, tuple[Any, ...]] = {}
     history = 0
     for day, (layer, fingerprint) in layers.items():
-        delivered = _rows(connection, symbol, day, layer)
+        delivered = rows.get((layer, day), [])
         history += fingerprint
         out, longest, since, rule = 0, 0, None, None
         for bar in delivered:
@@ -295,15 +298,17 @@ def _layers(connection: Connection, symbol: str, market: Market) -> dict[date, t
     return found
 
 
-def _rows(connection: Connection, symbol: str, day: date, layer: str) -> list[Bar]:
-    stamp = LEGACY.stamp_ns if layer == "legacy" else 0
-    found = connection.execute(
-        "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, open, high, low, close, volume, "
-        f"contract FROM {SOURCE_TABLE[layer]} WHERE symbol = %s AND ts >= %s AND ts < %s "  # type: ignore[arg-type]  # one of two names
-        "ORDER BY ts",
-        (symbol, utc(midnight_ns(day) + stamp), utc(midnight_ns(day) + 86_400 * 10**9 + stamp)),
-    )
-    return [
-        Bar(ts - stamp, *(int(price * PRICE_UNIT) for price in prices), volume, contract)
-        for ts, *prices, volume, contract in found
-    ]
+def _rows(connection: Connection, symbol: str) -> dict[tuple[str, date], list[Bar]]:
+    """All stored bars, by layer and date."""
+    found: dict[tuple[str, date], list[Bar]] = {}
+    for layer, table in SOURCE_TABLE.items():
+        stamp = LEGACY.stamp_ns if layer == "legacy" else 0
+        for ts, *prices, volume, contract in connection.execute(
+            "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, open, high, low, close, volume, "
+            f"contract FROM {table} WHERE symbol = %s ORDER BY ts".encode(),
+            (symbol,),
+        ):
+            units = (int(price * PRICE_UNIT) for price in prices)
+            bar = Bar(ts - stamp, *units, volume, contract)
+            found.setdefault((layer, date_of_ns(bar.ts)), []).append(bar)
+    return found

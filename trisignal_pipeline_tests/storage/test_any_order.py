@@ -2,97 +2,41 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date
 from itertools import count
-from typing import Any
+from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable
-from trisignal_pipeline.storage.connection import Database
-from trisignal_pipeline_tests.storage.signal_history import (
-    bars_of,
-    compute,
-    one_pass,
-    refresh,
-    stored_signals,
-    write,
+from trisignal_pipeline.storage.bars import CLEAN, LEGACY
+from trisignal_pipeline.storage.connection import Database, scalar
+from trisignal_pipeline_tests.storage.signal_history import compute, refresh
+from trisignal_pipeline_tests.storage.signal_steps import (
+    DAYS,
+    HISTORY,
+    SETTINGS,
+    THRESHOLDS,
+    Compute,
+    Judge,
+    Refresh,
+    Set,
+    Step,
+    Write,
+    require_one_pass,
+    selected_days,
+    take,
 )
 from trisignal_pipeline_tests.storage.stored_bars import days_from
 
-HISTORY = days_from(date(2023, 12, 20), 42)
-DAYS = list(HISTORY)
-
-THRESHOLDS = {
-    "price_floor": "1000",
-    "discontinuity_points": "150",
-    "small_range_points": "5",
-    "big_gap_points": "40",
-    "flat_discontinuity_points": "20",
-}
-SETTINGS: list[dict[str, Any]] = [
-    {"require_engulfing": True},
-    {"require_engulfing": False},
-    {"htf_aligned_only": True, "aligned_timeframes": ["5m", "1h"]},
-    {"htf_aligned_only": False},
-    {"higher_timeframe_anchor": "utc"},
-    {"higher_timeframe_anchor": "session"},
-    {"discontinuity_points": "60"},
-    {"discontinuity_points": "150"},
-    {"history_start": date(2023, 12, 27)},
-    {"history_start": None},
-]
-
 _NUMBERS = count(1)
 
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Bars of a range of dates; `version` tells how often they were corrected."""
-
-    dates: DateRange
-    table: BarsTable
-    version: int
-    batch_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Signals of a range of dates."""
-
-    dates: DateRange
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """Everything that is in doubt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Set:
-    """Other rules."""
-
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """A verdict on the stored bars of a date."""
-
-    day: date
-    table: BarsTable
-    passed: bool
-
-
-Step = Write | Compute | Refresh | Set | Judge
 
 ranges = st.builds(
     lambda first, length: days_from(DAYS[first], min(length, len(DAYS) - first)),
@@ -190,53 +134,8 @@ def new_symbol(database: Database) -> str:
     return symbol
 
 
-def take(database: Database, symbol: str, step: Step) -> None:
-    """Do what `step` says."""
-    match step:
-        case Write(dates, table, version, batch_rows):
-            rows = [row for day in dates for row in bars_of(day, 1, version)]
-            write(database, rows, dates, table, symbol, batch_rows)
-        case Compute(dates):
-            compute(database, dates, symbol)
-        case Refresh():
-            refresh(database, symbol)
-        case Set(values):
-            with database.connect("test") as connection:
-                registry.set_symbol(connection, symbol, values)
-        case Judge(day, table, passed):
-            with database.connect("test") as connection:
-                connection.execute(
-                    """
-                    INSERT INTO data_quality_results AS known
-                        (symbol, date, asset, check_name, severity, passed)
-                    VALUES (%s, %s, %s, 'judged', 'ERROR', %s)
-                    ON CONFLICT (symbol, date, asset, check_name)
-                    DO UPDATE SET passed = excluded.passed
-                    """,
-                    (symbol, day, f"{table.layer}_bars", passed),
-                )
-
-
-def require_one_pass(database: Database, symbol: str) -> None:
-    """Every stored signal that is not said to be in doubt is what one pass gives."""
-    with database.connect("test") as connection:
-        bias, triangles, dates = stored_signals(connection, symbol)
-        doubted = {
-            row[0]
-            for row in connection.execute(
-                "SELECT date FROM signal_dates_in_doubt WHERE symbol = %s", (symbol,)
-            )
-        }
-        trusted = set(dates) - doubted
-        expected = one_pass(connection, symbol, trusted)
-    assert {ts: row for ts, row in bias.items() if ts.date() not in doubted} == expected[0]
-    found = {key: row for key, row in triangles.items() if key[0].date() not in doubted}
-    assert found == expected[1]
-    assert {day: row for day, row in dates.items() if day in trusted} == expected[2]
-
-
 @settings(
-    max_examples=14,
+    max_examples=12,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -249,12 +148,81 @@ def test_any_sequence_of_steps_ends_where_one_pass_does(
     # So that there is something to correct and to be in doubt.
     take(disturbed, symbol, Write(HISTORY, LEGACY, 0, 500))
     take(disturbed, symbol, Compute(days_from(DAYS[20], 22)))
+    computed = require_one_pass(disturbed, symbol)
     for step, statement in sequence:
         note(f"{step}, disturbed at {statement}")
         with suppress(psycopg.errors.RaiseException), disturbance(disturbed, statement):
             take(disturbed, symbol, step)
+        computed |= require_one_pass(disturbed, symbol)
+
+    refresh(disturbed, symbol)
+
+    # What was computed once is there, if only its bars are.
+    assert require_one_pass(disturbed, symbol) >= computed & selected_days(disturbed, symbol)
+
+
+def _started(
+    database: Database, symbol: str, seed: int, steps: int, part: int
+) -> subprocess.Popen[str]:
+    """Another process that takes some steps."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "trisignal_pipeline_tests.storage.signal_steps",
+            *(database.url, symbol, str(seed), str(steps), str(part)),
+        ],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _waits_at_the_gate(database: Database) -> bool:
+    with database.connect("test") as connection:
+        return bool(
+            scalar(
+                connection,
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+                "AND classid = 0 AND objid = %s)",
+                _GATE,
+            )
+        )
+
+
+def test_a_process_killed_inside_a_statement_leaves_nothing_wrong(disturbed: Database) -> None:
+    symbol = new_symbol(disturbed)
+    take(disturbed, symbol, Write(HISTORY, LEGACY, 0, 500))
+    compute(disturbed, HISTORY, symbol)
+    for seed, statement in ((1, 2), (2, 14), (3, 23), (4, 47)):
+        with (
+            disturbance(disturbed, statement, waits=True),
+            psycopg.connect(disturbed.url, autocommit=True) as gate,
+        ):
+            gate.execute("SELECT pg_advisory_lock(%s)", (_GATE,))
+            process = _started(disturbed, symbol, seed, steps=12, part=seed % 2)
+            while not _waits_at_the_gate(disturbed):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"{process.wait(0.02)} before statement {statement}")
+            process.kill()
+            process.communicate()
         require_one_pass(disturbed, symbol)
 
     refresh(disturbed, symbol)
 
-    require_one_pass(disturbed, symbol)
+    assert require_one_pass(disturbed, symbol) == selected_days(disturbed, symbol)
+
+
+def test_two_processes_at_once_end_where_one_pass_does(disturbed: Database) -> None:
+    symbol = new_symbol(disturbed)
+    take(disturbed, symbol, Write(HISTORY, LEGACY, 0, 500))
+    compute(disturbed, HISTORY, symbol)
+
+    processes = [_started(disturbed, symbol, seed=5 + part, steps=10, part=part) for part in (0, 1)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    refresh(disturbed, symbol)
+
+    assert require_one_pass(disturbed, symbol) == selected_days(disturbed, symbol)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trisignal_pipeline.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
-    TransientError,
+    TableLockedError,
     TrisignalError,
 )
 from trisignal_pipeline.settings import Settings
@@ -211,7 +211,7 @@ def test_a_run_gives_up_on_a_locked_table_and_says_who_holds_it(
 
     with (
         _locked(database, f"LOCK TABLE {table}") as pid,
-        pytest.raises(TransientError) as error,
+        pytest.raises(TableLockedError) as error,
     ):
         store(_impatient(database), [bar(0), bar(1)], days_from(DAY, 1))
 
@@ -220,7 +220,7 @@ def test_a_run_gives_up_on_a_locked_table_and_says_who_holds_it(
     assert f"table {table} is locked by process {pid} (a tool of the admin; to end it: " in said
     assert f"SELECT pg_terminate_backend({pid})) for longer than 0.1 s" in said
     audited = all_rows(database.url, "SELECT status, row_count, error FROM data_ingest_runs")
-    assert audited[1] == ("failed", 0, f"TransientError: {said}")
+    assert audited[1] == ("failed", 0, f"TableLockedError: {said}")
     assert len(table_rows(database.url, LEGACY)) == 1
 
     store(_impatient(database), [bar(0), bar(1)], days_from(DAY, 1))
@@ -232,7 +232,7 @@ def test_a_run_gives_up_on_a_locked_row(database: Database) -> None:
 
     with (
         _locked(database, "UPDATE market_bars_ohlcv_1m SET volume = 0") as pid,
-        pytest.raises(TransientError, match=rf"market_bars_ohlcv_1m is locked by process {pid}"),
+        pytest.raises(TableLockedError, match=rf"market_bars_ohlcv_1m is locked by process {pid}"),
     ):
         store(_impatient(database), [bar(0, volume=1)], days_from(DAY, 1))
 
@@ -242,7 +242,7 @@ def test_a_run_gives_up_on_a_locked_row(database: Database) -> None:
 def test_a_locked_audit_lets_no_run_begin(database: Database) -> None:
     with (
         _locked(database, "LOCK TABLE data_ingest_runs"),
-        pytest.raises(TransientError, match="table data_ingest_runs is locked"),
+        pytest.raises(TableLockedError, match="table data_ingest_runs is locked"),
     ):
         store(_impatient(database), [bar(0)], days_from(DAY, 1))
 
