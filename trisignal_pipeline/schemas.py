@@ -222,12 +222,15 @@ class Screened:
 def screen(schema: pa.DataFrameSchema, bars: Bars) -> Screened:
     """Tell the bars that break a check of `schema` from those that stand.
 
-    `bars` are in order of time, ties in order of delivery: of several for one minute the last one
-    stands and the others are rejected as DUPLICATE_MINUTE.
+    `bars` are in order of time, ties in order of delivery: of several for one minute that break no
+    other rule the last one stands, and the others are rejected as DUPLICATE_MINUTE.
     """
-    superseded = hygiene.superseded_minutes(bars.ts)
-    masks = {Rule.DUPLICATE_MINUTE.value: superseded, **broken_rows(schema, bar_frame(bars))}
+    masks = broken_rows(schema, bar_frame(bars))
     masks.pop("UNIQUE", None)
+    whole = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
+    superseded = np.zeros(len(bars), np.bool_)
+    superseded[whole[hygiene.superseded_minutes(bars.ts[whole])]] = True
+    masks[Rule.DUPLICATE_MINUTE.value] = superseded
     rejected = np.logical_or.reduce(list(masks.values()))
     return Screened(
         bars.take(~rejected),

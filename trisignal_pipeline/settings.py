@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +38,23 @@ class Settings:
                 "TRISIGNAL_DATABASE_URL must start with postgresql:// (its value is not shown: "
                 "it may hold a password); leave it unset for the embedded server"
             )
+        if url is not None and not _is_well_formed(url):
+            raise ConfigurationError(
+                "TRISIGNAL_DATABASE_URL can't be read: percent-encode what stands in its password "
+                "(@ is %40, / is %2F, # is %23, ? is %3F; its value is not shown)"
+            )
         return cls(
             home=Path(environment.get("TRISIGNAL_HOME") or ".trisignal").absolute(),
             raw_dir=Path(environment.get("TRISIGNAL_RAW_DIR") or "data/raw").absolute(),
             database_url=url,
         )
+
+
+def _is_well_formed(url: str) -> bool:
+    """Whether it is plain where the password ends; else parts of it would pass for other things."""
+    after_scheme = url.partition("://")[2]
+    authority = re.split(r"[/?#]", after_scheme, maxsplit=1)[0]
+    return authority.count("@") <= 1 and "@" not in after_scheme[len(authority) :].partition("?")[0]
 
 
 def project_file(name: str) -> Path:

@@ -139,13 +139,12 @@ def test_of_one_minute_the_last_delivered_stands() -> None:
     assert list(screened.broken) == ["DUPLICATE_MINUTE"]
 
 
-def test_a_minute_whose_last_bar_is_broken_has_none() -> None:
-    screened = screen(LEGACY, columns([bar(0), bar(0, high=1)]))
+def test_a_broken_bar_takes_the_place_of_no_other() -> None:
+    screened = screen(LEGACY, columns([bar(0, volume=7), bar(0, high=1)]))
 
-    assert len(screened.accepted) == 0
+    assert screened.accepted.volume.tolist() == [7]
     assert {name: mask.tolist() for name, mask in screened.broken.items()} == {
-        "DUPLICATE_MINUTE": [True, False],
-        "OHLC_INTEGRITY": [False, True],
+        "OHLC_INTEGRITY": [True],
     }
 
 
@@ -170,11 +169,12 @@ faulty = st.lists(
 def test_every_bar_is_accepted_or_rejected_for_a_reason(rows: list[Bar]) -> None:
     screened = screen(LEGACY, columns(rows))
 
-    standing = []
-    for position, row in enumerate(rows):
-        superseded = any(later.ts == row.ts for later in rows[position + 1 :])
-        if not superseded and not _broken(LEGACY, row):
-            standing.append(row)
+    whole = [row for row in rows if not _broken(LEGACY, row)]
+    standing = [
+        row
+        for position, row in enumerate(whole)
+        if all(later.ts != row.ts for later in whole[position + 1 :])
+    ]
     assert screened.accepted.ts.tolist() == [row.ts for row in standing]
     assert screened.accepted.low.tolist() == [row.low for row in standing]
     assert len(screened.accepted) + len(screened.rejected) == len(rows)

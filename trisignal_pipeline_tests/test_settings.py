@@ -88,3 +88,17 @@ def test_the_url_is_not_printed_with_the_settings() -> None:
 @pytest.mark.parametrize("name", ["database", "dagster.yaml", "workspace.yaml"])
 def test_the_projects_own_files_are_found_from_anywhere(name: str) -> None:
     assert project_file(name).exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://trader:S3k@r3tPw@localhost/own",
+        "postgresql://trader:S3kr3t/Pw@/own?host=/tmp",
+        "postgresql://trader:S3kr3t#Pw@localhost/own",
+    ],
+)
+def test_a_password_that_is_not_percent_encoded_is_refused_unseen(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encode") as refused:
+        Settings.from_environment({"TRISIGNAL_DATABASE_URL": url})
+    assert "r3t" not in str(refused.value)

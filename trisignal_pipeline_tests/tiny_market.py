@@ -55,11 +55,15 @@ def file_of(folder: Path, day: date, root: str = "NQ") -> Path:
 
 
 def write_day(
-    folder: Path, day: date, root: str = "NQ", delivered: RecordArray | None = None
+    folder: Path,
+    day: date,
+    root: str = "NQ",
+    delivered: RecordArray | None = None,
+    month: str = "U4",
 ) -> Path:
     """Write the file of one day, with `delivered` in place of its own bars."""
     folder.mkdir(parents=True, exist_ok=True)
-    contract = f"{root}U4"
+    contract = f"{root}{month}"
     start = midnight_ns(day)
     content = encode(
         bars(day, root) if delivered is None else delivered,

@@ -45,19 +45,27 @@ def backfill(symbol: str, start: date, end: date) -> None:
 
 def print_summary(done: Backfilled) -> None:
     """Say what a backfill did, and what it couldn't do."""
+    for name, reason in done.refused:
+        click.echo(f"refused: {name}: {reason}", err=True)
     for problem in done.problems:
         kind = "error" if problem.refused else "warning"
         click.echo(f"{kind}: {done.symbol} {problem.dates}: {problem.reason}", err=True)
     for failure in done.failures:
-        click.echo(f"error: {failure.step}: {failure.error_class}: {failure.message}", err=True)
+        # An error of a library may be of many lines.
+        message = " ".join(failure.message.split())
+        click.echo(f"error: {failure.step}: {failure.error_class}: {message}", err=True)
     for asset, counts in done.counts.items():
         listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         click.echo(f"{asset:<12} {listed}")
+        for rule, bars in done.rejected.get(asset, {}).items():
+            click.echo(f"{'':<12} rejected by {rule}: {bars:,}")
+    for part in done.rolled:
+        click.echo(f"materialised too, the files naming another lead contract now: {part}")
     for part in done.recomputed:
         click.echo(f"computed again, being in doubt: {part}")
     bars = done.counts.get("legacy_bars", {}).get("read", 0)
     click.echo(
-        f"{done.symbol} {done.dates}: {bars:,} bars, {done.triangles:,} triangles in "
+        f"{done.symbol} {done.dates}: {bars:,} bars read, {done.triangles:,} triangles in "
         f"{done.seconds:.1f} s ({bars / done.seconds:,.0f} bars/s)"
         + ("" if not done.failures else "; FAILED")
     )

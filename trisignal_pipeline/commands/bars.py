@@ -9,6 +9,7 @@ import click
 from trisignal_pipeline.commands.arguments import symbol_and_dates
 from trisignal_pipeline.commands.printing import format_option, print_table
 from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.query import bars as queries
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.rules import HIGHER_TIMEFRAMES, TIMEFRAMES
@@ -41,7 +42,7 @@ def bars(symbol: str, timeframe: str, start: date, end: date, form: str) -> None
     with database.connect("bars") as connection:
         market = registry.market(connection, symbol)
         found = queries.bars(connection, market, timeframe, dates)
-    warning = queries.calendar_warning(market, dates)
+    warning = calendar_warning(market, dates)
     if warning and timeframe in HIGHER_TIMEFRAMES:
         click.echo(f"warning: {warning}", err=True)
     if len(found.left_out):

@@ -8,7 +8,7 @@ import click
 
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.readiness import ready_database
+from trisignal_pipeline.storage.readiness import database_for_work
 
 
 @click.command()
@@ -21,7 +21,7 @@ def dev(host: str, port: int) -> None:
     from trisignal_pipeline.orchestration.partitions import sync_symbols  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    with ready_database(settings).connect("dev") as connection:
+    with database_for_work(settings).connect("dev") as connection:
         active = registry.active_symbols(connection)
     with open_instance(settings) as instance:
         sync_symbols(instance, active)

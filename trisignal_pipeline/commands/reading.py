@@ -15,7 +15,7 @@ from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
-from trisignal_pipeline.storage.readiness import ready_database
+from trisignal_pipeline.storage.readiness import database_for_work, ready_database
 
 
 @click.command()
@@ -57,7 +57,7 @@ def runs(symbol: str | None, limit: int, form: str) -> None:
 
     read = inserted + updated + unchanged + rejected; rows no longer delivered are removed.
     """
-    database = ready_database(Settings.from_environment())
+    database = database_for_work(Settings.from_environment())
     with database.connect("runs") as connection:
         query = operations.ingest_runs_in_short if form == "table" else operations.ingest_runs
         print_table(query(connection, limit, symbol), form)

@@ -80,7 +80,7 @@ def set_(symbol: str, settings: tuple[str, ...]) -> None:
     """Change settings of SYMBOL.
 
     Anchor, thresholds, filters and history start put stored signals in doubt: `trisignal refresh`
-    computes them again. A roll rule or rank counts for the dates that are backfilled from now on.
+    computes them again. A roll rule or rank applies to all stored dates at the next backfill.
     """
     with ready_database(Settings.from_environment()).connect("symbols") as connection:
         registry.set_symbol(connection, symbol, _parsed(settings))

@@ -72,6 +72,7 @@ class Market:
     history_start: date | None = None
     lockout_alarm_minutes: int = 30
     is_active: bool = True
+    asset_class: str | None = "index_future"
     rules: str = field(default="", compare=False, repr=False)
 
     @property

@@ -27,6 +27,7 @@ from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, refresh_symb
 from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.catalogue import misled_dates, refused_files
 from trisignal_pipeline.storage.connection import Connection, rows, scalar
 from trisignal_pipeline.storage.readiness import ready_database
 
@@ -47,7 +48,11 @@ class Backfilled:
     """What a backfill did.
 
     counts       the audit's counts, by asset: read, inserted, updated, unchanged, rejected, removed
+    rejected     rejected bars by asset and rule
+    rolled       dates outside the range whose lead contract the files now name otherwise; they were
+                 materialised too
     recomputed   later dates whose signals had come to be in doubt and were computed again
+    refused      every file of the raw folder that can't be used: its name and the reason
     """
 
     symbol: str
@@ -55,9 +60,12 @@ class Backfilled:
     run_ids: tuple[str, ...]
     failures: tuple[StepFailure, ...]
     counts: dict[str, dict[str, int]]
+    rejected: dict[str, dict[str, int]]
     triangles: int
+    rolled: tuple[DateRange, ...]
     recomputed: tuple[DateRange, ...]
     problems: tuple[Problem, ...]
+    refused: tuple[tuple[str, str], ...]
     seconds: float
 
     @property
@@ -83,29 +91,36 @@ def backfill(
         known = registry.active_symbols(connection)
     definitions = build_defs({"progress": progress or NobodyWatches()})
     runs: list[RangeRun] = []
+    rolled: list[DateRange] = []
     recomputed: list[DateRange] = []
     with open_instance(settings) as instance:
         sync_symbols(instance, {*known, symbol})
         # All of them, before a run over the first year has been for nothing.
         require_partitions(instance, symbol, dates)
-        for year in by_year(dates):
+
+        def materialize(part: DateRange) -> bool:
             runs.append(
                 materialize_range(
                     definitions,
                     instance,
                     [dg.AssetKey(name) for name in ALL_ASSETS],
                     symbol,
-                    year,
+                    part,
                     raise_on_error=False,
                     log_level="CRITICAL",
                 )
             )
-            if not runs[-1].success:
-                break
-        else:
-            refreshed = refresh_symbol(definitions, instance, database, symbol)
-            runs += refreshed.runs
-            recomputed += refreshed.ranges
+            return runs[-1].success
+
+        if all(materialize(year) for year in by_year(dates)):
+            with database.connect("backfill") as connection:
+                market = registry.market(connection, symbol)
+                moved = misled_dates(connection, settings.raw_dir, market)
+            rolled += [year for span in contiguous_ranges(moved) for year in by_year(span)]
+            if all(materialize(part) for part in rolled):
+                refreshed = refresh_symbol(definitions, instance, database, symbol)
+                runs += refreshed.runs
+                recomputed += refreshed.ranges
     run_ids = tuple(run.run_id for run in runs)
     with database.connect("backfill") as connection:
         return Backfilled(
@@ -114,9 +129,15 @@ def backfill(
             run_ids,
             tuple(failure for run in runs for failure in run.failures),
             _counts(connection, run_ids),
+            _rejected(connection, run_ids),
             _triangles(connection, symbol, dates),
+            tuple(rolled),
             tuple(recomputed),
             tuple(_problems(connection, symbol, dates)),
+            tuple(
+                (file.path.name, file.reason or "")
+                for file in refused_files(connection, settings.raw_dir)
+            ),
             time.perf_counter() - started,
         )
 
@@ -133,6 +154,22 @@ def _counts(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[st
         list(run_ids),
     )
     return {row.pop("asset"): row for row in found}
+
+
+def _rejected(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    found = rows(
+        connection,
+        """
+        SELECT asset, key AS rule, sum(value::bigint)::bigint AS bars
+        FROM data_ingest_runs, jsonb_each_text(rejected_by_rule)
+        WHERE dagster_run_id = ANY(%s) GROUP BY asset, key ORDER BY asset, key
+        """,
+        list(run_ids),
+    )
+    rejected: dict[str, dict[str, int]] = {}
+    for row in found:
+        rejected.setdefault(row["asset"], {})[row["rule"]] = row["bars"]
+    return rejected
 
 
 def _triangles(connection: Connection, symbol: str, dates: DateRange) -> int:

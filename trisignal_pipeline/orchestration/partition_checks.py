@@ -12,7 +12,7 @@ from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 def check_per_partition(asset: str, name: str, description: str) -> dg.AssetCheckSpec:
     """The declaration of a check whose verdicts are `AssetCheckEvaluation(partition=…)`.
 
-    The asset must also yield `checks_done(…)`: to Dagster a check is an output of its own.
+    The asset must also yield `check_done(…)`: to Dagster a check is an output of its own.
     """
     with warnings.catch_warnings():
         # Checks with partitions are a preview in this release; ours is pinned.

@@ -17,7 +17,7 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import audit
 from trisignal_pipeline.storage.connection import Database
-from trisignal_pipeline.storage.readiness import ready_database
+from trisignal_pipeline.storage.readiness import database_for_work
 
 
 class PostgresResource(dg.ConfigurableResource[Database]):
@@ -25,7 +25,7 @@ class PostgresResource(dg.ConfigurableResource[Database]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Fail before any work if the schema isn't the one this code was written for."""
-        ready_database(Settings.from_environment())
+        database_for_work(Settings.from_environment())
 
     def database(self) -> Database:
         """The database; the embedded server is started if it doesn't run."""

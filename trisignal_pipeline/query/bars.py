@@ -27,7 +27,6 @@ from trisignal_pipeline.market.dates import (
     utc,
 )
 from trisignal_pipeline.market.sessions import (
-    VERIFIED_SPAN,
     Sessions,
     expected_minutes,
     sessions,
@@ -85,17 +84,6 @@ def bars_table(found: WholeBars) -> Table:
             (utc(ts), points(open_), points(high), points(low), points(close), volume)
             for ts, open_, high, low, close, volume in zip(*columns, strict=True)
         ),
-    )
-
-
-def calendar_warning(market: Market, dates: DateRange) -> str | None:
-    """What to say where the sessions of `dates` are not verified; None where they are."""
-    verified = VERIFIED_SPAN.start <= dates.start and dates.end <= VERIFIED_SPAN.end
-    if market.anchor == Anchor.UTC or verified:
-        return None
-    return (
-        f"{market.symbol}: the trading hours are verified from {VERIFIED_SPAN.start} to "
-        f"{VERIFIED_SPAN.end} only; outside, higher bars follow the calendar library's rules"
     )
 
 

@@ -35,7 +35,7 @@ def as_values(explanation: Explanation) -> dict[str, Any]:
             "close": iso_minute(session.close_ns),
             "daily_bar": session.daily_bar.isoformat(),
         },
-        "calendar_verified": explanation.calendar_verified,
+        "calendar_warning": explanation.calendar_warning,
         **{
             name: BIAS_NAMES[view.bias_after]
             for name, view in zip(BIAS_COLUMNS, minute.timeframes, strict=True)

@@ -15,9 +15,11 @@ def ingest_runs(connection: Connection, limit: int, symbol: str | None = None) -
         SELECT id, status, asset, symbol, start_date, end_date, row_count AS read,
                inserted_count AS inserted, updated_count AS updated, unchanged_count AS unchanged,
                rejected_count AS rejected, removed_count AS removed, retry_count AS retries,
-               started_at, finished_at, source, file_name, error
+               rejected_by_rule, batch_count AS batches, min_ts, max_ts, started_at, finished_at,
+               source, vendor, dataset, file_name, file_sha256, dagster_run_id, cost_usd,
+               logic_version, error
         FROM data_ingest_runs
-        WHERE symbol = coalesce(%(symbol)s, symbol) OR %(symbol)s IS NULL
+        WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s
         ORDER BY id DESC LIMIT %(limit)s
         """,
         {"limit": limit, "symbol": symbol},
@@ -35,7 +37,7 @@ def ingest_runs_in_short(connection: Connection, limit: int, symbol: str | None 
                started_at, round(extract(epoch FROM finished_at - started_at), 1) AS seconds,
                left(error, 200) AS error
         FROM data_ingest_runs
-        WHERE symbol = coalesce(%(symbol)s, symbol) OR %(symbol)s IS NULL
+        WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s
         ORDER BY id DESC LIMIT %(limit)s
         """,
         {"limit": limit, "symbol": symbol},
@@ -77,6 +79,12 @@ def symbol_states(connection: Connection) -> Table:
         ), unfinished AS (
             SELECT symbol, count(DISTINCT date) AS dates
             FROM bar_dates WHERE state = 'writing' GROUP BY symbol
+        ), missing AS (
+            SELECT b.symbol, count(*) AS dates
+            FROM selected_bar_dates b
+            LEFT JOIN signal_dates s ON s.symbol = b.symbol AND s.date = b.date AND NOT s.withdrawn
+            WHERE b.bar_count > 0 AND s.symbol IS NULL
+            GROUP BY b.symbol
         ), signal AS (
             SELECT symbol, count(*) AS dates, sum(triangle_count) AS triangles, min(date) AS first,
                    max(date) AS last, sum(locked_out) AS locked_out
@@ -88,6 +96,7 @@ def symbol_states(connection: Connection) -> Table:
                coalesce(signal.triangles, 0)::bigint AS triangles,
                signal.first AS first_date, signal.last AS last_date,
                coalesce(unfinished.dates, 0) AS unfinished_dates,
+               coalesce(missing.dates, 0) AS dates_without_signal,
                coalesce(signal.locked_out, 0)::bigint AS locked_out_bars,
                coalesce(d.dates, 0) AS dates_in_doubt, d.from_ts AS in_doubt_from, d.reasons
         FROM symbol_registry r
@@ -95,6 +104,7 @@ def symbol_states(connection: Connection) -> Table:
         LEFT JOIN clean ON clean.symbol = r.internal_symbol
         LEFT JOIN signal ON signal.symbol = r.internal_symbol
         LEFT JOIN unfinished ON unfinished.symbol = r.internal_symbol
+        LEFT JOIN missing ON missing.symbol = r.internal_symbol
         LEFT JOIN signal_doubts_under(%(logic)s) d ON d.symbol = r.internal_symbol
         ORDER BY r.internal_symbol
         """,

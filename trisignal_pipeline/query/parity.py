@@ -24,9 +24,9 @@ from trisignal_pipeline.market.dates import (
 )
 from trisignal_pipeline.market.sessions import Sessions
 from trisignal_pipeline.market.symbols import Anchor, Market
+from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.query.bars import (
     CleanMinutes,
-    calendar_warning,
     period_ends,
     read_minutes,
     whole_bars,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -204,20 +203,6 @@ def close_stale_runs(connection: Connection) -> list[int]:
         if closed.rowcount:
             stale.append(row["id"])
     return stale
-
-
-def recent_runs(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """The latest rows of the audit, newest first."""
-    return rows(
-        connection,
-        """
-        SELECT id, status, asset, symbol, start_date, end_date, source, row_count, inserted_count,
-               updated_count, unchanged_count, rejected_count, removed_count, retry_count,
-               started_at, finished_at, file_name, error
-        FROM data_ingest_runs ORDER BY id DESC LIMIT %s
-        """,
-        limit,
-    )
 
 
 def _close(

@@ -7,7 +7,6 @@ other file holds those dates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from trisignal_pipeline.market.contracts import root_of
 from trisignal_pipeline.market.dates import DateRange, utc
-from trisignal_pipeline.market.lead_contract import Traded
+from trisignal_pipeline.market.lead_contract import Traded, lead_contracts
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect
 from trisignal_pipeline.sources.raw_folder import candidate_files, changed_files
@@ -79,8 +78,10 @@ def refresh(database: Database, raw_dir: Path) -> Refreshed:
         }
         changed = changed_files(paths, known)
         for seen in changed:
+            # Reading a large file takes long: no transaction is held open meanwhile.
+            inspected = inspect(seen.path)
             with connection.transaction():
-                _record(connection, inspect(seen.path))
+                _record(connection, inspected)
         connection.execute(
             """
             UPDATE raw_files SET missing_since = CASE WHEN path = ANY(%(paths)s) THEN NULL
@@ -90,7 +91,7 @@ def refresh(database: Database, raw_dir: Path) -> Refreshed:
             """,
             {"paths": [str(path) for path in paths], "folder": f"{raw_dir}/"},
         )
-        return Refreshed(len(paths), len(changed), tuple(_refused(connection, raw_dir)))
+        return Refreshed(len(paths), len(changed), tuple(refused_files(connection, raw_dir)))
 
 
 def coverage(connection: Connection, raw_dir: Path, market: Market, dates: DateRange) -> Coverage:
@@ -155,6 +156,43 @@ def traded(
     return [Traded(*row) for row in found]
 
 
+def refused_files(connection: Connection, raw_dir: Path) -> list[CataloguedFile]:
+    """Every file of `raw_dir` that can't be used, with its reason, in order of path."""
+    found = rows(
+        connection,
+        """
+        SELECT * FROM raw_files
+        WHERE verdict = 'refused' AND missing_since IS NULL AND starts_with(path, %s) ORDER BY path
+        """,
+        f"{raw_dir}/",
+    )
+    return [_file(row) for row in found]
+
+
+def misled_dates(connection: Connection, raw_dir: Path, market: Market) -> list[date]:
+    """Stored dates that follow another contract than the files now say leads.
+
+    A file of an earlier date tells more of who traded the most before: it may change the lead
+    contract of the date after it, whose bars are then those of the wrong contract.
+    """
+    known = traded(connection, raw_dir, market)
+    leads = lead_contracts(known, market.roll_rule, market.rank)
+    stored = connection.execute(
+        """
+        SELECT date, contract FROM bar_dates
+        WHERE symbol = %s AND layer = 'legacy' AND state = 'complete' AND bar_count > 0
+        ORDER BY date
+        """,
+        (str(market.symbol),),
+    ).fetchall()
+    if not stored:
+        return []
+    files = coverage(connection, raw_dir, market, DateRange(stored[0][0], stored[-1][0]))
+    return [
+        day for day, contract in stored if leads.get(day, contract) != contract and files.files(day)
+    ]
+
+
 def _record(connection: Connection, inspected: DbnFile | RefusedFile) -> None:
     verified = inspected if isinstance(inspected, DbnFile) else None
     refused = inspected if isinstance(inspected, RefusedFile) else None
@@ -213,18 +251,6 @@ def _record_days(connection: Connection, file_id: int, file: DbnFile) -> None:
             [utc(day.last_ns) for day in file.days],
         ),
     )
-
-
-def _refused(connection: Connection, raw_dir: Path) -> Iterable[CataloguedFile]:
-    for row in rows(
-        connection,
-        """
-        SELECT * FROM raw_files
-        WHERE verdict = 'refused' AND missing_since IS NULL AND starts_with(path, %s) ORDER BY path
-        """,
-        f"{raw_dir}/",
-    ):
-        yield _file(row)
 
 
 def _file(row: dict[str, Any]) -> CataloguedFile:

@@ -103,7 +103,7 @@ class Database:
     def place(self) -> str:
         """Host and database name, without user or password."""
         parts = _parts_of(self.url)
-        return f"{parts.get('dbname', '?')} at {parts.get('host', 'localhost')}"
+        return self.masked(f"{parts.get('dbname', '?')} at {parts.get('host', 'localhost')}")
 
     def masked(self, text: str) -> str:
         """`text` in one line, without the password, should it hold it."""
@@ -114,7 +114,7 @@ class Database:
         for secret in sorted(secrets - {""}, key=len, reverse=True):
             text = text.replace(secret, "***")
         text = re.sub(r"(postgres(?:ql)?(?:\+\w+)?://[^:/@\s]*):\S*@", r"\1:***@", text)
-        text = re.sub(r"(\bpassword\s*=\s*)('(?:\\.|[^'])*'|[^\s&]+)", r"\1***", text)
+        text = re.sub(r"(\w*password\s*=\s*)('(?:\\.|[^'])*'|[^\s&]+)", r"\1***", text)
         return " ".join(text.split())
 
 

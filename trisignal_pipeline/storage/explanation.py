@@ -8,9 +8,9 @@ from itertools import groupby
 
 import numpy as np
 
-from trisignal_pipeline.market.dates import date_of_ns, iso_minute, utc
-from trisignal_pipeline.market.sessions import VERIFIED_SPAN
-from trisignal_pipeline.market.symbols import Anchor, Market
+from trisignal_pipeline.market.dates import DateRange, date_of_ns, iso_minute, utc
+from trisignal_pipeline.market.symbols import Market
+from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.schemas import BIAS_COLUMNS, TRIANGLE_BIAS_COLUMNS
 from trisignal_pipeline.signal.explain import MinuteExplanation, explain
 from trisignal_pipeline.signal.explanation_text import minute_lines
@@ -49,12 +49,12 @@ class Explanation:
     """One minute of a symbol, where its bar came from, and what is stored of it.
 
     table              the table the signal reads the bar from
-    calendar_verified  whether the sessions of the date were checked against real ones
+    calendar_warning   what to know of the sessions of the date; None where they are verified
     """
 
     symbol: str
     table: str
-    calendar_verified: bool
+    calendar_warning: str | None
     minute: MinuteExplanation
     stored: StoredSignal
 
@@ -85,10 +85,8 @@ def explanation_lines(explanation: Explanation) -> list[str]:
         *minute_lines(explanation.minute),
         *(f"stored     {sentence}" for sentence in stored_sentences(explanation.stored)),
     ]
-    if not explanation.calendar_verified:
-        lines.append(
-            f"calendar   sessions are verified from {VERIFIED_SPAN}; those of this minute are not"
-        )
+    if explanation.calendar_warning is not None:
+        lines.append(f"calendar   {explanation.calendar_warning}")
     return lines
 
 
@@ -118,7 +116,7 @@ def _explain(connection: Connection, market: Market, ts_ns: int) -> Explanation:
     return Explanation(
         symbol,
         selected.table,
-        market.anchor == Anchor.UTC or day in VERIFIED_SPAN,
+        calendar_warning(market, DateRange(day, day)),
         minute,
         _stored(connection, market, selected, minute),
     )

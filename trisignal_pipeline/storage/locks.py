@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from trisignal_pipeline.errors import SymbolBusyError
+from trisignal_pipeline.errors import SymbolBusyError, TableLockedError
 from trisignal_pipeline.storage.connection import Connection, Database, scalar, set_lock_timeout
 
 # The first of the two keys of an advisory lock says what the second one is. 0x7516_0000 is the lock
@@ -42,9 +42,19 @@ def symbol_lock(
 
 @contextmanager
 def catalogue_lock(database: Database) -> Iterator[None]:
-    """Hold the catalogue of raw files, so that two runs don't read the same new file twice."""
+    """Hold the catalogue of raw files, so that two runs don't read the same new file twice.
+
+    Raises:
+        TableLockedError: another run was still reading files after ten minutes.
+    """
     with database.connect("catalogue lock", autocommit=True) as connection:
-        _wait_for(connection, _CATALOGUE, 0, 0)
+        try:
+            _wait_for(connection, _CATALOGUE, 0, DEFAULT_PATIENCE_SECONDS)
+        except psycopg.errors.LockNotAvailable:
+            raise TableLockedError(
+                "another run has been reading new files of the raw folder for more than "
+                f"{DEFAULT_PATIENCE_SECONDS} s; run the same again once it has ended"
+            ) from None
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage.audit import close_stale_runs
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.migrations import migrate, require_current
 
@@ -23,4 +24,18 @@ def ready_database(settings: Settings) -> Database:
         migrate(database.url)
     else:
         require_current(database.url)
+    return database
+
+
+def database_for_work(settings: Settings) -> Database:
+    """A ready database for someone who is going to write.
+
+    Runs whose process died are closed as failed first: a start finds out what the last end left.
+
+    Raises:
+        SchemaVersionError, DatabaseUnavailableError, EmbeddedServerError: as `ready_database` does.
+    """
+    database = ready_database(settings)
+    with database.connect("start", autocommit=True) as connection:
+        close_stale_runs(connection)
     return database

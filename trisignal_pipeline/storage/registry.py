@@ -133,6 +133,23 @@ def _require_known(connection: Connection, symbol: str) -> None:
         )
 
 
+_ALLOWED = {
+    "roll_rule": "v, c or n",
+    "rank": "a whole number from 0 up",
+    "is_active": "true or false",
+    "higher_timeframe_anchor": "session or utc",
+    "history_start": "a date such as 2014-05-01, or nothing",
+    "tick_size": "a price in points, or nothing",
+    **dict.fromkeys(_THRESHOLDS, "a price in points, or nothing to switch the rule off"),
+    "lockout_alarm_minutes": "a whole number from 1 up",
+    **dict.fromkeys(
+        ("require_engulfing", "require_sweep_engulfing", "htf_aligned_only"), "true or false"
+    ),
+    "aligned_timeframes": "5m, 15m, 1h, 4h and 1d, or some of them",
+}
+"""What each setting takes, in words."""
+
+
 def _set(connection: Connection, symbol: str, name: str, value: object) -> None:
     statement = sql.SQL(
         "UPDATE symbol_registry SET {} = %s, updated_at = now() WHERE internal_symbol = %s"
@@ -142,7 +159,8 @@ def _set(connection: Connection, symbol: str, name: str, value: object) -> None:
             connection.execute(statement, (value, symbol))
     except (errors.DataError, errors.CheckViolation, errors.NotNullViolation) as error:
         raise ConfigurationError(
-            f"{symbol}: {name} can't be {value!r}: {error.diag.message_primary}"
+            f"{symbol}: {name} can't be {value!r}; it takes "
+            f"{_ALLOWED.get(name, error.diag.message_primary)}"
         ) from None
 
 
@@ -150,6 +168,7 @@ def _market(row: Mapping[str, Any]) -> Market:
     symbol = row["internal_symbol"]
     return Market(
         symbol=parse_internal(symbol),
+        asset_class=row["asset_class"],
         roll_rule=RollRule(row["roll_rule"]),
         rank=row["rank"],
         anchor=Anchor(row["higher_timeframe_anchor"]),

@@ -14,7 +14,7 @@ from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.lead_contract import Traded, lead_contracts
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline.sources.sample_files import write_history
-from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of, peak_mb
+from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of
 
 YEAR = DateRange(date(2023, 1, 1), date(2023, 12, 31))
 
@@ -31,7 +31,6 @@ def measure() -> list[Measured]:
             for day in file.days
         ]
         leads = lead_contracts(traded, "v")
-        before = peak_mb()
         inspecting = best_of(3, lambda: inspect(path))
 
         def read() -> int:
@@ -46,5 +45,4 @@ def measure() -> list[Measured]:
         Measured("read the lead contract", reading, "s"),
         Measured("  records", file.record_count / reading, "records/s"),
         Measured("  bars", bars / reading, "bars/s"),
-        Measured("memory that both added", peak_mb() - before, "MB"),
     ]

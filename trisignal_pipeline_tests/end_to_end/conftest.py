@@ -36,7 +36,6 @@ def trisignal(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> QuickCommandLine:
     """The command line on the databases and folders of `pipeline`."""
-    assert pipeline.settings.database_url
     return QuickCommandLine(monkeypatch, capsys)
 
 

@@ -15,7 +15,8 @@ from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.sessions import sessions, utc_days
-from trisignal_pipeline.query.bars import WholeBars, bars, bars_table, calendar_warning
+from trisignal_pipeline.market.verified_sessions import calendar_warning
+from trisignal_pipeline.query.bars import WholeBars, bars, bars_table
 from trisignal_pipeline.signal.rules import HIGHER_TIMEFRAMES, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars
 from trisignal_pipeline.storage.connection import Database

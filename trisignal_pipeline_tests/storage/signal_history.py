@@ -6,7 +6,7 @@ The one pass is plain: SQL that reads what is there, hygiene bar by bar, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -102,7 +102,12 @@ def write(
 
 
 def compute(
-    database: Database, dates: Iterable[date], symbol: str = NQ, *, only_in_doubt: bool = False
+    database: Database,
+    dates: Iterable[date],
+    symbol: str = NQ,
+    *,
+    only_in_doubt: bool = False,
+    on_span: Callable[[DateRange], None] = lambda _span: None,
 ) -> list[ComputedPart]:
     """Compute the signals of `dates`, as the asset does."""
     with (
@@ -110,7 +115,9 @@ def compute(
         database.connect("signals", autocommit=True) as connection,
     ):
         market = registry.market(connection, symbol)
-        return list(compute_signals(connection, market, dates, only_in_doubt=only_in_doubt))
+        return list(
+            compute_signals(connection, market, dates, only_in_doubt=only_in_doubt, on_span=on_span)
+        )
 
 
 def refresh(database: Database, symbol: str = NQ) -> list[ComputedPart]:

@@ -18,7 +18,6 @@ from trisignal_pipeline.storage.audit import (
     IngestRun,
     close_stale_runs,
     ingest_run,
-    recent_runs,
 )
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.connection import Connection, Database
@@ -317,12 +316,6 @@ def test_a_batch_that_is_rolled_back_is_not_counted(
             run.count(connection, Written(1, 2, 3, 4), {}, 0, None)
             raise ZeroDivisionError
         assert run.batches(connection) == 0
-
-
-def test_recent_runs_come_newest_first(database: Database, connection: Connection) -> None:
-    ids = [store(database, [bar(0)], WEEK, symbol=symbol) for symbol in (NQ, "GLBX.MDP3:ES", NQ)]
-
-    assert [row["id"] for row in recent_runs(connection, 2)] == [ids[2], ids[1]]
 
 
 def test_an_audit_that_cannot_be_opened_lets_nothing_be_written(

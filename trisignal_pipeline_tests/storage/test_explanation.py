@@ -211,10 +211,10 @@ class TestAStoredHistory:
         made = walk(early, seed=1)
         store(database, made, early)
         explained = explain_minute(connection, market, made[5].ts)
-        assert not explained.calendar_verified
-        assert "sessions are verified from 2014-05-01" in explanation_lines(explained)[-1]
+        assert explained.calendar_warning is not None
+        assert "hours are verified from 2014-05-01" in explanation_lines(explained)[-1]
         utc = replace(market, anchor=Anchor.UTC)
-        assert explain_minute(connection, utc, made[5].ts).calendar_verified
+        assert explain_minute(connection, utc, made[5].ts).calendar_warning is None
 
 
 class TestMinutesWithoutABar:

@@ -69,7 +69,7 @@ def test_four_index_futures_are_there_from_the_start(
 def test_a_new_market_has_defaults_that_fit_any(connection: Connection) -> None:
     assert add_symbol(connection, MGC, {})
 
-    assert market(connection, MGC) == Market(InternalSymbol("GLBX.MDP3", "MGC"))
+    assert market(connection, MGC) == Market(InternalSymbol("GLBX.MDP3", "MGC"), asset_class=None)
     assert market(connection, MGC).continuous == "MGC.v.0"
     [row] = [row for row in list_symbols(connection) if row["internal_symbol"] == MGC]
     assert (row["schema"], row["stype_in"], row["vendor_dataset"]) == (

@@ -18,7 +18,7 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
-from trisignal_pipeline.schemas import Screened, bar_frame, judge, screen, verdicts
+from trisignal_pipeline.schemas import Screened, Verdict, bar_frame, judge, screen, verdicts
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
 from trisignal_pipeline.storage.bars import BarsTable, read_bars
@@ -103,6 +103,9 @@ class BarsWriting:
         for position, day in enumerate(dates):
             rejected = of_rejected[day]
             broken = not of_stored[day].passed
+            expected = int(minutes[position])
+            if expected and not of_stored[day].rows + rejected.rows:
+                rejected = Verdict(0, 0, {"EMPTY_ON_A_TRADING_DAY": expected})
             verdict = (
                 of_stored[day]
                 if broken
@@ -113,11 +116,11 @@ class BarsWriting:
                 day,
                 verdict,
                 blocking=broken,
-                description=_in_words(verdict.failed, verdict.rows, stored=broken),
+                description=_in_words(verdict, expected, stored=broken),
                 metadata={
                     **_shown(described[day]),
-                    "expected_minutes": int(minutes[position]),
-                    "coverage": share(described[day].bar_count, int(minutes[position])),
+                    "expected_minutes": expected,
+                    "coverage": share(described[day].bar_count, expected),
                     "seconds": round(seconds / len(dates), 4),
                     **_file_names(day, files),
                 },
@@ -139,11 +142,13 @@ def _shown(day: BarDate) -> MetadataOfOne:
     return shown
 
 
-def _in_words(failed: int, rows: int, *, stored: bool) -> str:
-    if not rows:
-        return "no bars: the market was closed, or nothing traded"
-    if not failed:
-        return f"all {rows} bars are what they must be"
+def _in_words(verdict: Verdict, expected: int, *, stored: bool) -> str:
+    if not verdict.rows:
+        if expected:
+            return f"no bars, though the market was open for {expected} minutes"
+        return "no bars: the market was closed all day"
+    if not verdict.failed:
+        return f"all {verdict.rows} bars are what they must be"
     if stored:
-        return f"{failed} of {rows} stored bars are broken: nothing downstream reads this date"
-    return f"{failed} of {rows} delivered bars were rejected; the others stand"
+        return f"{verdict.failed} of {verdict.rows} stored bars are broken: they are not used"
+    return f"{verdict.failed} of {verdict.rows} delivered bars were rejected; the others stand"

@@ -77,7 +77,12 @@ def clean_bars(
                 elif day in there:
                     usable.append(day)
                 else:
-                    reason = "the market was closed all day" if closed else "no legacy bars"
+                    reason = (
+                        "the market was closed all day"
+                        if closed
+                        else "no legacy bars, or their writing did not come to its end; "
+                        "materialise legacy_bars first"
+                    )
                     report.pass_over(scope.symbol, day, reason, expected=closed)
             writing = BarsWriting(
                 context,

@@ -83,9 +83,18 @@ def legacy_bars(
             leads = lead_contracts(known, market.roll_rule, market.rank)
             minutes = expected_minutes(market.session_profile, whole.start, whole.end)
             covered = []
+            traded_on = {traded.date for traded in known}
             for day in scope.dates:
                 if coverage.files(day):
-                    covered.append(day)
+                    if day in leads or day not in traded_on:
+                        covered.append(day)
+                    else:
+                        # Writing nothing would delete what is stored.
+                        reason = (
+                            f"no contract stands for the market: fewer than {market.rank + 1} "
+                            f"traded (roll rule {market.roll_rule}, rank {market.rank})"
+                        )
+                        report.pass_over(scope.symbol, day, reason, expected=False)
                     continue
                 closed = not minutes[(day - whole.start).days]
                 _, reason = judge_coverage(coverage, day, closed=closed)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, iso_minute
-from trisignal_pipeline.market.sessions import VERIFIED_SPAN
-from trisignal_pipeline.market.symbols import Anchor, Market
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.market.symbols import Market
+from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT, Verdict, judge
 from trisignal_pipeline.storage.connection import Connection
@@ -21,6 +22,10 @@ BIAS_CHECK = "bias_row_schema"
 TRIANGLES = "triangle_events"
 TRIANGLES_CHECK = "triangle_event_schema"
 HISTORY_CHECK = "history_is_current"
+
+
+_NOTHING = {True: "no signal of this date is stored", False: "no finished bars to read"}
+"""Why there is nothing to judge, by whether only what was in doubt was computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,14 @@ class SignalReports:
         records = signal_dates(connection, symbol, dates)
         of_bias = judge(BIAS_ROW, read_bias(connection, symbol, dates), dates)
         of_events = judge(TRIANGLE_EVENT, read_triangles(connection, symbol, dates), dates)
-        for day in dates:
+        minutes = expected_minutes(market.session_profile, dates.start, dates.end)
+        for position, day in enumerate(dates):
             record = records.get(day)
             if record is None:
-                reason = (
-                    "no signal of this date is stored" if refreshed else "no finished bars to read"
-                )
+                closed = not minutes[position]
+                reason = "the market was closed all day" if closed else _NOTHING[refreshed]
                 for report in (self.bias, self.triangles):
-                    report.pass_over(symbol, day, reason, expected=refreshed)
+                    report.pass_over(symbol, day, reason, expected=closed or refreshed)
                 continue
             bias = _with_alarm(context, market, record, of_bias[day])
             origin = _origin(market, record)
@@ -147,16 +152,14 @@ def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
 
 
 def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
-    verified = market.anchor == Anchor.UTC or record.date in VERIFIED_SPAN
+    warning = calendar_warning(market, DateRange(record.date, record.date))
     origin: dict[str, str | int | bool] = {
         "source_table": record.source_table,
         "bars_locked_out": record.locked_out,
-        "calendar_verified": verified,
+        "calendar_verified": warning is None,
     }
-    if not verified:
-        origin["warning"] = (
-            f"the sessions of this date are computed by rule; they were checked for {VERIFIED_SPAN}"
-        )
+    if warning is not None:
+        origin["warning"] = warning
     return origin
 
 
