@@ -45,8 +45,10 @@ def backfill(symbol: str, start: date, end: date) -> None:
 
 def print_summary(done: Backfilled) -> None:
     """Say what a backfill did, and what it couldn't do."""
+    told = " ".join(problem.reason for problem in done.problems)
     for name, reason in done.refused:
-        click.echo(f"refused: {name}: {reason}", err=True)
+        if name not in told:
+            click.echo(f"refused: {name}: {reason}", err=True)
     for problem in done.problems:
         kind = "error" if problem.refused else "warning"
         click.echo(f"{kind}: {done.symbol} {problem.dates}: {problem.reason}", err=True)

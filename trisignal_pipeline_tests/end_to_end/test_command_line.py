@@ -48,7 +48,7 @@ def test_a_backfill_says_what_it_read_wrote_and_found(
     assert legacy.split() == f"legacy_bars {2 * BARS} {counts}".split()
     assert clean.split() == f"clean_bars {2 * BARS} {counts}".split()
     triangles = pipeline.value("SELECT count(*) FROM triangle_events_v1")
-    assert f"{NQ} {MONDAY} to {TUESDAY}: {2 * BARS} bars, {triangles} triangles in" in summary
+    assert f"{NQ} {MONDAY} to {TUESDAY}: {2 * BARS} bars read, {triangles} triangles in" in summary
 
 
 def test_both_dates_of_a_range_are_included(
@@ -103,7 +103,7 @@ def test_a_saturday_is_a_success_with_no_rows(trisignal: QuickCommandLine) -> No
 
     assert answer.err == ""
     assert answer.exit_code == 0
-    assert f"{NQ} {SATURDAY}: 0 bars, 0 triangles" in answer.out
+    assert f"{NQ} {SATURDAY}: 0 bars read, 0 triangles" in answer.out
     for command in ("triangles", "bias", "counts"):
         printed = trisignal.run(command, NQ, *_dates(SATURDAY, SATURDAY), "--format", "json")
         assert json.loads(printed.out) == []

@@ -59,7 +59,7 @@ def test_the_backfill_of_three_months_ends_well(home: tuple[CommandLine, Answer]
     _, answer = home
     assert answer.err == ""
     assert answer.exit_code == 0
-    assert f"{MINUTES:,} bars, {TRIANGLES:,} triangles" in answer.out
+    assert f"{MINUTES:,} bars read, {TRIANGLES:,} triangles" in answer.out
 
 
 def test_the_bias_of_every_minute_is_the_expected_one(
