@@ -1,6 +1,6 @@
 """A backfill from the command line: one symbol, a range of dates, every asset, and what follows.
 
-Runs of at most a year, in order: Dagster's bookkeeping grows with the square of a run's dates.
+Runs of at most a year, in order: a failure costs a year at most, and one sees how far it is.
 """
 
 from __future__ import annotations

@@ -23,13 +23,14 @@ SUBJECTS = {
     "catalogue": "verifying DBN files, and reading them",
     "bars": "writing bars into PostgreSQL",
     "signal": "bias, higher timeframes and triangles",
+    "new_day": "one new day of fifteen years, and corrections",
 }
 
 
 @click.command()
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
-    """Measure SUBJECTs (all of them by default): backfill, decade, catalogue, bars, signal."""
+    """Measure SUBJECTs (all by default): backfill, decade, catalogue, bars, signal, new_day."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:

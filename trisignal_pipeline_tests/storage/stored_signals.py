@@ -70,7 +70,7 @@ def described(url: str, symbol: str = NQ) -> dict[date, tuple[Any, ...]]:
     rows = all_rows(
         url,
         "SELECT date, source_table, bar_count, triangle_count, history_fingerprint, rules, "
-        "logic_version FROM signal_dates WHERE symbol = %s ORDER BY date",
+        "logic_version FROM signal_dates WHERE symbol = %s AND NOT withdrawn ORDER BY date",
         symbol,
     )
     return {row[0]: row[1:] for row in rows}

@@ -266,6 +266,20 @@ def test_a_date_that_was_away_while_signals_were_computed_counts_from_its_first_
     _require_doubt(clean, ROWS[0].ts)
 
 
+def test_a_date_without_a_signal_that_was_away_counts_from_its_first_bar_as_well(
+    database: Database,
+) -> None:
+    _write_all(database, CLEAN)
+    compute(database, DateRange(DAYS[3], HISTORY.end))
+    changed = _with(9, open=ROWS[9].low)
+    _break_off(database, changed, CLEAN)
+    refresh(database)
+
+    write(database, changed, _whole(DAY), CLEAN)
+
+    _require_doubt(database, ROWS[0].ts, first=DAYS[3])
+
+
 def test_a_broken_off_run_that_is_done_again_counts_from_the_changed_bar(clean: Database) -> None:
     changed = _with(9, open=ROWS[9].low)
     _break_off(clean, changed, CLEAN)
