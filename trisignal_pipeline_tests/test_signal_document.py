@@ -40,7 +40,7 @@ def test_the_explained_minute_is_the_demo_s(sample_bars: Bars) -> None:
     before, _ = advance(start(), sample_bars.take(slice(0, row)))
     minute = explain(before, sample_bars.take(slice(row, row + 1)), TriangleFilters())
     stored = StoredSignal(computed=True)
-    lines = explanation_lines(Explanation(NQ, CLEAN.name, True, minute, stored))
+    lines = explanation_lines(Explanation(NQ, CLEAN.name, None, minute, stored))
     assert shown.partition("```text\n")[2].partition("\n```")[0].splitlines() == lines
 
 
