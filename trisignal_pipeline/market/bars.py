@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,8 @@ class Bars:
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if len(set(lengths.values())) > 1:
             raise InvalidBarsError(f"the columns of a bar series differ in length: {lengths}")
+        for name in _COLUMNS:
+            require_whole_numbers(name, getattr(self, name))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -110,6 +112,15 @@ def concatenate(parts: Iterable[Bars]) -> Bars:
         contract=np.concatenate(codes),
         contracts=tuple(names),
     )
+
+
+def require_whole_numbers(name: str, column: npt.NDArray[Any]) -> None:
+    """Raise `InvalidBarsError` unless the column `name` holds integers: no fraction, no NaN."""
+    if column.dtype.kind != "i":
+        raise InvalidBarsError(
+            f"the column {name} holds {column.dtype}, not whole numbers: prices are int64 units of "
+            "1e-9, and one that is missing is UNDEFINED_PRICE, never NaN"
+        )
 
 
 def require_ascending(ts: Int64s, where: Sequence[str] = ()) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trisignal_pipeline.market.bars import Int64s
+from trisignal_pipeline.market.bars import Int64s, require_whole_numbers
 from trisignal_pipeline.signal.rules import NEUTRAL
 
 Int8s = npt.NDArray[np.int8]
@@ -104,7 +104,12 @@ def bias_of(
 
     Returns:
         The state after the last bar, and int8 [n], codes of `rules`.
+
+    Raises:
+        InvalidBarsError: a column is not of whole numbers, NaN among them, say.
     """
+    for name, column in (("ts", ts), ("high", high), ("low", low), ("close", close)):
+        require_whole_numbers(name, column)
     # Imports the compiler and loads (once on a machine: makes) the compiled code.
     from trisignal_pipeline.signal.kernel import run_bias  # noqa: PLC0415
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trisignal_pipeline.errors import InvalidBarsError
+from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.signal.bias import BIRTH, BOTTOM, TOP, BiasState, bias_of, no_bars_yet
 from trisignal_pipeline.signal.rules import BEARISH, BIAS_NAMES, BULLISH, NEUTRAL
 from trisignal_pipeline_tests.signal.generated_bars import price_paths, rows_of, walk
@@ -266,3 +268,11 @@ def test_a_state_refuses_to_be_written_to() -> None:
     state, _ = replay(BULLISH_GAP)
     with pytest.raises(ValueError, match="read-only"):
         state.bullish[0, BOTTOM] = 0
+
+
+def test_prices_that_may_be_nan_are_refused() -> None:
+    ts, price = np.arange(2), np.array([1.0, np.nan])
+    with pytest.raises(InvalidBarsError, match="the column close holds float64"):
+        bias_of(no_bars_yet(), ts, ts, ts, price)
+    with pytest.raises(InvalidBarsError, match="never NaN"):
+        Bars(ts, ts, ts, ts, price, ts, np.zeros(2, np.int32), ("NQZ4",))
