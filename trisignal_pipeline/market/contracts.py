@@ -67,12 +67,6 @@ def parse_outright(raw_symbol: str) -> Outright | None:
     )
 
 
-def is_outright(raw_symbol: str, root: str) -> bool:
-    """Whether `raw_symbol` is a single contract month of `root`."""
-    contract = parse_outright(raw_symbol)
-    return contract is not None and contract.root == root
-
-
 @lru_cache(maxsize=65_536)
 def delivery_month(raw_symbol: str, on: date) -> int:
     """The month an outright that traded on `on` delivers in, as `year * 12 + month - 1`.

@@ -12,7 +12,6 @@ from trisignal_pipeline.errors import SymbolError
 from trisignal_pipeline.market.contracts import (
     MONTH_CODES,
     delivery_month,
-    is_outright,
     parse_outright,
     root_of,
 )
@@ -32,8 +31,6 @@ from trisignal_pipeline.market.contracts import (
 )
 def test_an_outright_belongs_to_its_root(symbol: str, root: str) -> None:
     assert root_of(symbol) == root
-    assert is_outright(symbol, root)
-    assert not is_outright(symbol, "XX")
 
 
 @pytest.mark.parametrize(
@@ -63,8 +60,8 @@ def test_anything_else_is_no_outright(symbol: str) -> None:
 
 
 def test_a_root_that_begins_another_one_does_not_own_its_contracts() -> None:
-    assert not is_outright("MNQZ4", "NQ")
-    assert not is_outright("NQZ4", "N")
+    assert root_of("MNQZ4") == "MNQ"
+    assert root_of("NQZ4") == "NQ"
 
 
 @pytest.mark.parametrize(
