@@ -1,4 +1,4 @@
-"""How raw files were delivered: their jobs, what the vendor says of each day, lead contracts in doubt."""
+"""How raw files were delivered: their jobs, the vendor's word on each day, doubtful leads."""
 
 revision = "0004"
 down_revision = "0003"

@@ -6,22 +6,34 @@ conversion happens in this file, as rows enter or leave it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import LiteralString
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 from psycopg import sql
 
 from trisignal_pipeline.market.bars import Bars, Int32s
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, utc
-from trisignal_pipeline.storage.binary_copy import copy_in, copy_out, nanoseconds, timestamps
+from trisignal_pipeline.storage.binary_copy import (
+    copy_in,
+    copy_out,
+    nanoseconds,
+    numerics,
+    timestamps,
+)
 from trisignal_pipeline.storage.connection import Connection
-from trisignal_pipeline.storage.replacement import Written, ensure_time_partitions, replace_span
+from trisignal_pipeline.storage.replacement import (
+    Written,
+    ensure_time_partitions,
+    holds_any,
+    replace_span,
+)
 
 _CONTRACT_WIDTH = 24
-
-
 _VALUES = ("open", "high", "low", "close", "volume", "contract")
 
 
@@ -29,38 +41,38 @@ _VALUES = ("open", "high", "low", "close", "volume", "contract")
 class BarsTable:
     """One of the two tables. `stamp_ns` is what its `ts` adds to a bar's OPEN.
 
-    `extra` are the expressions of the columns the other table doesn't have: `extra_values` make a
-    row another one, `extra_assigned` only go with it.
+    Its columns, beside `symbol` and `ts`, are `values`, which make a row another one, and
+    `assigned`, which only go with it.
     """
 
     name: str
     layer: str
     stamp_ns: int
-    extra: LiteralString
-    extra_values: tuple[str, ...]
-    extra_assigned: tuple[str, ...] = ()
+    values: tuple[str, ...]
+    assigned: tuple[str, ...] = ()
 
     def stamp(self, open_ns: int) -> int:
         """The `ts` of the bar that opens at `open_ns`; both in nanoseconds."""
         return open_ns + self.stamp_ns
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that a row is written with."""
+        return ("symbol", "ts", *self.values, *self.assigned)
 
 
 LEGACY = BarsTable(
     "market_bars_ohlcv_1m",
     "legacy",
     NS_PER_MINUTE,
-    "true AS verified, 'databento' AS vendor, 'ohlcv-1m' AS schema, "
-    "(extract(epoch FROM i.ts) * 1000)::bigint AS ts_ms, "
-    "%(run)s::bigint AS ingestion_run_id, %(source)s::text AS source",
-    extra_values=("verified",),
-    extra_assigned=("vendor", "schema", "ts_ms", "ingestion_run_id"),
+    values=(*_VALUES, "verified"),
+    assigned=("vendor", "schema", "ts_ms", "ingestion_run_id"),
 )
 CLEAN = BarsTable(
     "market_bars_ohlcv_1m_clean",
     "clean",
     0,
-    "%(source)s::text AS source, %(run)s::bigint AS ingestion_run_id",
-    extra_values=("source",),
+    values=(*_VALUES, "source"),
 )
 
 TABLE_OF_LAYER = {table.layer: table for table in (LEGACY, CLEAN)}
@@ -128,51 +140,93 @@ def replace_bars(
 
     Rows that are there already, equal in every value, are not touched: they keep their times.
     """
+    first_ns, after_ns = table.stamp(start_ns), table.stamp(end_ns)
     if len(bars):
-        first, last = int(bars.ts[0]), int(bars.ts[-1])
-        ensure_time_partitions(connection, table.name, table.stamp(first), table.stamp(last))
-    connection.execute(_STAGING)
-    copy_in(
-        connection,
-        sql.SQL("COPY staged_bars FROM STDIN (FORMAT BINARY)"),
-        {
-            "ts": timestamps(bars.ts + table.stamp_ns),
-            "open": bars.open,
-            "high": bars.high,
-            "low": bars.low,
-            "close": bars.close,
-            "volume": bars.volume,
-            "contract": bars.contract,
-        },
+        first, last = table.stamp(int(bars.ts[0])), table.stamp(int(bars.ts[-1]))
+        ensure_time_partitions(connection, table.name, first, last)
+    rows = [
+        _rows(table, symbol, part, run_id=run_id, source=source) for part in _by_name_length(bars)
+    ]
+    if not holds_any(connection, table.name, symbol, (first_ns, after_ns)):
+        try:
+            with connection.transaction():
+                _copy(connection, sql.Identifier(table.name), table, rows)
+        except psycopg.errors.UniqueViolation:
+            pass  # a writer that holds no lock was faster: what it wrote is replaced
+        else:
+            return Written(len(bars), changed_from=utc(first) if len(bars) else None)
+    staged = sql.Identifier(f"staged_{table.layer}_bars")
+    names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {staged} ON COMMIT DELETE ROWS AS "
+            "SELECT {names} FROM {table} WITH NO DATA"
+        ).format(staged=staged, names=names, table=sql.Identifier(table.name))
     )
+    _copy(connection, staged, table, rows)
     return replace_span(
         connection,
         table.name,
         symbol,
-        (table.stamp(start_ns), table.stamp(end_ns)),
-        sql.SQL(
-            """
-            SELECT i.ts, trim_scale(i.open * 0.000000001) AS open,
-                   trim_scale(i.high * 0.000000001) AS high,
-                   trim_scale(i.low * 0.000000001) AS low,
-                   trim_scale(i.close * 0.000000001) AS close,
-                   i.volume, (%(contracts)s::text[])[i.contract + 1] AS contract, {extra}
-            FROM staged_bars i
-            """
-        ).format(extra=sql.SQL(table.extra)),
+        (first_ns, after_ns),
+        sql.SQL("SELECT * FROM {}").format(staged),
         key=("ts",),
-        values=(*_VALUES, *table.extra_values),
-        assigned=table.extra_assigned,
-        parameters={"contracts": list(bars.contracts), "run": run_id, "source": source},
+        values=table.values,
+        assigned=table.assigned,
+        parameters={},
     )
 
 
-_STAGING = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS staged_bars (
-        ts timestamptz, open bigint, high bigint, low bigint, close bigint, volume bigint,
-        contract integer
-    ) ON COMMIT DELETE ROWS
-"""
+def _copy(
+    connection: Connection,
+    target: sql.Identifier,
+    table: BarsTable,
+    rows: Iterable[Mapping[str, npt.NDArray[Any]]],
+) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    copy_in(
+        connection,
+        sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(target, names),
+        *rows,
+    )
+
+
+def _rows(
+    table: BarsTable, symbol: str, bars: Bars, *, run_id: int, source: str
+) -> dict[str, npt.NDArray[Any]]:
+    """The columns of `table` that hold `bars`, whose contracts have names of one length."""
+    stamped = bars.ts + table.stamp_ns
+    columns = {
+        "symbol": np.array(symbol.encode()),
+        "ts": timestamps(stamped),
+        "ts_ms": stamped // 1_000_000,
+        **{name: numerics(getattr(bars, name)) for name in ("open", "high", "low", "close")},
+        "volume": bars.volume,
+        "contract": _names(bars),
+        "verified": np.array(True),
+        "vendor": np.array(b"databento"),
+        "schema": np.array(b"ohlcv-1m"),
+        "ingestion_run_id": np.array(run_id),
+        "source": np.array(source.encode()),
+    }
+    return {name: np.broadcast_to(columns[name], len(bars)) for name in table.columns}
+
+
+def _by_name_length(bars: Bars) -> Iterator[Bars]:
+    """`bars` cut where the length of their contracts' names changes, which it hardly ever does."""
+    lengths = np.array([len(name.encode()) for name in bars.contracts])[bars.contract]
+    cuts = np.flatnonzero(np.diff(lengths)) + 1
+    for first, after in pairwise((0, *cuts.tolist(), len(bars))):
+        yield bars.take(slice(first, after))
+
+
+def _names(bars: Bars) -> npt.NDArray[np.void]:
+    """The contract of each bar as it goes over the wire; an empty name has no bytes at all."""
+    names = [name.encode() for name in bars.contracts]
+    width = len(names[bars.contract[0]]) if len(bars) else 0
+    if not width:
+        return np.empty(len(bars), "V0")
+    return np.array(names, f"S{width}").view(f"V{width}")[bars.contract]
 
 
 def _contract_codes(names: npt.NDArray[np.bytes_]) -> tuple[Int32s, tuple[str, ...]]:

@@ -31,22 +31,69 @@ def nanoseconds(timestamptz: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return (timestamptz + _EPOCH_2000_US) * 1000
 
 
-def copy_in(
-    connection: Connection, statement: sql.SQL, columns: Mapping[str, npt.NDArray[Any]]
-) -> None:
-    """Run `statement` (a `COPY … FROM STDIN (FORMAT BINARY)`) with `columns` as its rows.
+def numerics(units: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    """Whole numbers of 1e-9 as PostgreSQL's NUMERIC, with no more decimals than they need.
 
-    int16, int32, int64 and bool columns become what PostgreSQL calls the same; an `S<n>` column
-    becomes text, every value of which must be exactly n bytes long.
+    A NUMERIC goes over the wire in groups of four decimal digits. All values get as many groups as
+    the longest one needs: the server drops those that are zero at either end.
     """
-    records = np.zeros(len(next(iter(columns.values()))), _wire_type(columns))
-    records["_fields"] = len(columns)
-    for name, values in columns.items():
-        records[f"{name}_length"] = values.dtype.itemsize
-        records[name] = values
+    magnitude = np.abs(units).view(np.uint64)  # which holds that of the smallest int64 too
+    whole, fraction = np.divmod(magnitude, np.uint64(10**9))
+    before = np.searchsorted([10**4, 10**8], whole.max(initial=0), side="right") + 1
+    scale = np.zeros(len(units), ">i2")
+    for decimals in range(9):
+        needed = fraction % np.uint64(10 ** (9 - decimals)) != 0
+        if not needed.any():
+            break
+        scale += needed
+    after = -(-int(scale.max(initial=0)) // 4)
+    sent = np.empty(len(units), _numeric_type(before + after))
+    sent["groups"], sent["weight"], sent["scale"] = before + after, before - 1, scale
+    sent["sign"] = np.where(units < 0, _NEGATIVE, 0)
+    fraction *= np.uint64(1000)  # of twelve digits: three groups
+    for group in range(before):
+        sent["digits"][:, group] = whole // np.uint64(10 ** (4 * (before - 1 - group))) % 10_000
+    for group in range(after):
+        sent["digits"][:, before + group] = fraction // np.uint64(10 ** (8 - 4 * group)) % 10_000
+    return sent.view(f"V{sent.dtype.itemsize}")
+
+
+_NEGATIVE = 0x4000
+
+
+def _numeric_type(groups: int) -> np.dtype[np.void]:
+    """Layout: https://github.com/postgres/postgres, numeric_send in utils/adt/numeric.c."""
+    return np.dtype(
+        [
+            ("groups", ">i2"),
+            ("weight", ">i2"),
+            ("sign", ">u2"),
+            ("scale", ">i2"),
+            ("digits", ">i2", (groups,)),
+        ]
+    )
+
+
+def copy_in(
+    connection: Connection,
+    statement: sql.SQL | sql.Composed,
+    *parts: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Run `statement` (a `COPY … FROM STDIN (FORMAT BINARY)`) with the columns of `parts` as rows.
+
+    int16, int32, int64 and bool columns become what PostgreSQL calls the same; `V<n>` columns go as
+    they are (see `numerics`); an `S<n>` column becomes text, every value of which must be exactly
+    n bytes long. From one part to the next n may differ.
+    """
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        copy.write(records.tobytes())
+        for columns in parts:
+            records = np.zeros(len(next(iter(columns.values()))), _wire_type(columns))
+            records["_fields"] = len(columns)
+            for name, values in columns.items():
+                records[f"{name}_length"] = values.dtype.itemsize
+                records[name] = values
+            copy.write(records.view(np.uint8).data)
         copy.write(_TRAILER)
 
 

@@ -106,6 +106,17 @@ def replace_span(
     return Written(written - updated, updated, unchanged, removed, changed_from)
 
 
+def holds_any(connection: Connection, table: str, symbol: str, span_ns: tuple[int, int]) -> bool:
+    """Whether `table` holds a row of `symbol` with `ts` in `span_ns` (as stamped)."""
+    found = connection.execute(
+        sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE symbol = %s AND ts >= %s AND ts < %s)").format(
+            sql.Identifier(table)
+        ),
+        (symbol, utc(span_ns[0]), utc(span_ns[1])),
+    ).fetchone()
+    return found is not None and bool(found[0])
+
+
 def ensure_time_partitions(connection: Connection, table: str, first_ns: int, last_ns: int) -> None:
     """Make the partitions that rows from `first_ns` to `last_ns` (as stamped) need."""
     connection.execute(

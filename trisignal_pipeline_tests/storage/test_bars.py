@@ -14,6 +14,7 @@ from psycopg import sql
 
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_ns, utc
+from trisignal_pipeline.storage import bars
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable, read_bars, replace_bars
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.replacement import Written
@@ -265,6 +266,30 @@ def test_replacing_does_what_a_dictionary_would_do(
                 strict=True,
             )
         ]
+
+
+@both_tables
+def test_rows_that_somebody_else_adds_meanwhile_are_replaced(
+    connection: Connection,
+    database: Database,
+    table: BarsTable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _replace(connection, table, [bar(0)], symbol="GLBX.MDP3:ES")  # which makes the partition
+    look = bars.holds_any
+
+    def add_after_the_look(*asked: Any) -> bool:
+        held = look(*asked)
+        monkeypatch.setattr(bars, "holds_any", look)
+        with database.connect("somebody else") as other:
+            _replace(other, table, [bar(1, volume=99), bar(2), bar(3)])
+        return held
+
+    monkeypatch.setattr(bars, "holds_any", add_after_the_look)
+    written = _replace(connection, table, [bar(0), bar(1), bar(2)])
+
+    assert written == Written(1, 1, 1, 1, utc(table.stamp(bar(0).ts)))
+    assert table_rows(database.url, table) == expected_rows([bar(0), bar(1), bar(2)], table)
 
 
 @both_tables

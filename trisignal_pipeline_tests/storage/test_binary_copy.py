@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from psycopg import sql
 
 from trisignal_pipeline.errors import InvalidBarsError
 from trisignal_pipeline.market.dates import utc
-from trisignal_pipeline.storage.binary_copy import copy_in, copy_out, nanoseconds, timestamps
+from trisignal_pipeline.storage.binary_copy import (
+    copy_in,
+    copy_out,
+    nanoseconds,
+    numerics,
+    timestamps,
+)
 from trisignal_pipeline.storage.connection import Connection
 
 COPY_ROWS = sql.SQL("COPY copied FROM STDIN (FORMAT BINARY)")
@@ -73,6 +80,63 @@ def test_sql_sees_what_numpy_holds_and_gives_it_back(
     read = copy_out(copied, sql.SQL("SELECT * FROM copied ORDER BY ctid"), {}, LAYOUT)
     assert read[list("abcde")].tolist() == table[list("abcde")].tolist()
     assert nanoseconds(read["f"]).tolist() == (instants * 1000).tolist()
+
+
+units = st.one_of(
+    _signed(64),
+    st.sampled_from([0, 1, -1, 10**9, -(10**13), 10**17, -(2**63), 2**63 - 1]),
+    st.integers(0, 10**6).map(lambda quarters: quarters * 250_000_000),
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(units, max_size=20))
+def test_a_numeric_is_the_exact_decimal_in_as_few_digits_as_it_has(
+    connection: Connection, made: list[int]
+) -> None:
+    connection.execute("CREATE TEMPORARY TABLE IF NOT EXISTS exact (price numeric)")
+    connection.execute("TRUNCATE exact")
+
+    copy_in(
+        connection,
+        sql.SQL("COPY exact FROM STDIN (FORMAT BINARY)"),
+        {"price": numerics(np.array(made, np.int64))},
+    )
+
+    shown = connection.execute("SELECT price::text FROM exact ORDER BY ctid").fetchall()
+    assert [Decimal(text) for (text,) in shown] == [Decimal(unit).scaleb(-9) for unit in made]
+    assert [text for (text,) in shown] == [
+        text.rstrip("0").rstrip(".") if "." in text else text for (text,) in shown
+    ]
+    # The value an arithmetic of the server's own would have made, to the byte.
+    assert connection.execute(
+        "SELECT bool_and(numeric_send(price) = numeric_send(trim_scale(unit * 0.000000001))) "
+        "FROM unnest(%s::numeric[]) WITH ORDINALITY AS u (unit, number) "
+        "JOIN (SELECT price, row_number() OVER (ORDER BY ctid) AS number FROM exact) AS e "
+        "USING (number)",
+        (made,),
+    ).fetchone() == (True if made else None,)
+
+
+def test_parts_of_a_copy_may_hold_texts_of_different_lengths(connection: Connection) -> None:
+    connection.execute("CREATE TEMPORARY TABLE named (number integer, name text)")
+
+    copy_in(
+        connection,
+        sql.SQL("COPY named FROM STDIN (FORMAT BINARY)"),
+        {"number": np.array([1, 2], np.int32), "name": np.array([b"NQZ4", b"NQH5"])},
+        {"number": np.array([3], np.int32), "name": np.empty(1, "V0")},
+        {"number": np.array([4], np.int32), "name": np.array([b"#1234567890"])},
+    )
+
+    assert connection.execute("SELECT * FROM named ORDER BY number").fetchall() == [
+        (1, "NQZ4"),
+        (2, "NQH5"),
+        (3, ""),
+        (4, "#1234567890"),
+    ]
 
 
 @pytest.mark.parametrize(
