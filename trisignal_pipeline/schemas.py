@@ -17,7 +17,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from trisignal_pipeline.market import hygiene
-from trisignal_pipeline.market.bars import PRICE_UNIT, Bars, Bools, Int64s
+from trisignal_pipeline.market.bars import PRICE_UNIT, Bars, Bools, Int32s, Int64s
 from trisignal_pipeline.market.dates import (
     NS_PER_DAY,
     NS_PER_MINUTE,
@@ -25,6 +25,7 @@ from trisignal_pipeline.market.dates import (
     day_number,
     iso_minute,
 )
+from trisignal_pipeline.market.deliveries import Delivered, copied_later, shared_minutes
 from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES
 
@@ -207,35 +208,56 @@ def broken_rows(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[str, Bo
     return broken
 
 
+def _nowhere() -> Int32s:
+    return np.empty(0, np.int32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Screened:
     """Delivered bars told apart: those that stand, and those that break a rule.
 
-    `broken` has a mask over `rejected` for each rule; a bar may break several.
+    broken        for each rule a mask over `rejected`; a bar may break several
+    origin        for each rejected bar, the delivery it comes from
+    overruled_by  the delivery whose bar stands in its place, where it is
+                  `SUPERSEDED_BY_LATER_FILE`; -1 elsewhere
     """
 
     accepted: Bars
     rejected: Bars
     broken: dict[str, Bools]
+    origin: Int32s = field(default_factory=_nowhere)
+    overruled_by: Int32s = field(default_factory=_nowhere)
 
 
-def screen(schema: pa.DataFrameSchema, bars: Bars) -> Screened:
+def screen(schema: pa.DataFrameSchema, delivered: Delivered) -> Screened:
     """Tell the bars that break a check of `schema` from those that stand.
 
-    `bars` are in order of time, ties in order of delivery: of several for one minute that break no
-    other rule the last one stands, and the others are rejected as DUPLICATE_MINUTE.
+    Of several for one minute that break no other rule the last one stands. The others are rejected:
+    as SUPERSEDED_BY_LATER_FILE where a later delivery says otherwise, as DUPLICATE_MINUTE within
+    one delivery. A bar that later deliveries have just as it is counts once.
     """
+    bars, origin = delivered.bars, delivered.origin
     masks = broken_rows(schema, bar_frame(bars))
     masks.pop("UNIQUE", None)
-    whole = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
-    superseded = np.zeros(len(bars), np.bool_)
-    superseded[whole[hygiene.superseded_minutes(bars.ts[whole])]] = True
-    masks[Rule.DUPLICATE_MINUTE.value] = superseded
-    rejected = np.logical_or.reduce(list(masks.values()))
+    unfit = np.logical_or.reduce(list(masks.values()))
+    whole, broken = np.flatnonzero(~unfit), np.flatnonzero(unfit)
+    shared = shared_minutes(bars.take(whole), origin[whole])
+    copied = np.zeros(len(bars), np.bool_)
+    copied[whole[shared.copied]] = True
+    copied[broken[copied_later(bars.take(broken), origin[broken])]] = True
+    overruled_by = np.full(len(bars), -1, np.int32)
+    overruled_by[whole] = shared.overruled_by
+    repeated = np.zeros(len(bars), np.bool_)
+    repeated[whole[shared.repeated]] = True
+    masks[Rule.DUPLICATE_MINUTE.value] = repeated
+    masks[Rule.SUPERSEDED_BY_LATER_FILE.value] = overruled_by >= 0
+    rejected = (unfit | repeated | (overruled_by >= 0)) & ~copied
     return Screened(
-        bars.take(~rejected),
+        bars.take(~rejected & ~copied),
         bars.take(rejected),
-        {name: mask[rejected] for name, mask in masks.items() if mask.any()},
+        {name: mask[rejected] for name, mask in masks.items() if mask[rejected].any()},
+        origin[rejected],
+        overruled_by[rejected],
     )
 
 

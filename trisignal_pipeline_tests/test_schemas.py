@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, date_of_ns
+from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
 from trisignal_pipeline.market.hygiene import INDEX_FUTURE, HygieneThresholds
 from trisignal_pipeline.schemas import (
     BIAS_COLUMNS,
@@ -100,7 +101,7 @@ def test_the_floor_is_said_in_points() -> None:
 def test_jumps_are_left_to_the_signals_own_rules() -> None:
     rows = [bar(0, 20_000 * POINT), bar(1, 40_000 * POINT)]
 
-    assert len(screen(CLEAN, columns(rows)).accepted) == 2
+    assert len(screen(CLEAN, Delivered.of_one(columns(rows))).accepted) == 2
 
 
 def test_screening_tells_good_bars_from_bad_ones_and_says_why() -> None:
@@ -112,7 +113,7 @@ def test_screening_tells_good_bars_from_bad_ones_and_says_why() -> None:
         bar(4),
     ]
 
-    screened = screen(LEGACY, columns(rows))
+    screened = screen(LEGACY, Delivered.of_one(columns(rows)))
 
     assert screened.accepted.ts.tolist() == [rows[0].ts, rows[4].ts]
     assert screened.rejected.ts.tolist() == [row.ts for row in rows[1:4]]
@@ -132,7 +133,7 @@ def test_of_one_minute_the_last_delivered_stands() -> None:
         bar(2, volume=5),
     ]
 
-    screened = screen(LEGACY, columns(rows))
+    screened = screen(LEGACY, Delivered.of_one(columns(rows)))
 
     assert screened.accepted.volume.tolist() == [1, 4, 5]
     assert screened.rejected.volume.tolist() == [2, 3]
@@ -140,7 +141,7 @@ def test_of_one_minute_the_last_delivered_stands() -> None:
 
 
 def test_a_broken_bar_takes_the_place_of_no_other() -> None:
-    screened = screen(LEGACY, columns([bar(0, volume=7), bar(0, high=1)]))
+    screened = screen(LEGACY, Delivered.of_one(columns([bar(0, volume=7), bar(0, high=1)])))
 
     assert screened.accepted.volume.tolist() == [7]
     assert {name: mask.tolist() for name, mask in screened.broken.items()} == {
@@ -148,8 +149,46 @@ def test_a_broken_bar_takes_the_place_of_no_other() -> None:
     }
 
 
+def _from_files(*files: list[Bar]) -> Delivered:
+    return merge_deliveries([columns(rows) for rows in files])
+
+
+def test_the_later_file_stands_and_the_other_is_superseded() -> None:
+    screened = screen(
+        LEGACY,
+        _from_files(
+            [bar(0, volume=1), bar(1, volume=2), bar(1, volume=3)],
+            [bar(1, volume=4), bar(2, volume=5)],
+        ),
+    )
+
+    assert screened.accepted.volume.tolist() == [1, 4, 5]
+    assert screened.rejected.volume.tolist() == [2, 3]
+    assert {name: mask.tolist() for name, mask in screened.broken.items()} == {
+        "DUPLICATE_MINUTE": [True, False],
+        "SUPERSEDED_BY_LATER_FILE": [False, True],
+    }
+    assert screened.origin.tolist() == [0, 0]
+    assert screened.overruled_by.tolist() == [-1, 1]
+
+
+def test_a_broken_bar_contradicts_nothing() -> None:
+    screened = screen(LEGACY, _from_files([bar(0, volume=7)], [bar(0, high=1)], [bar(0, volume=7)]))
+
+    assert screened.accepted.volume.tolist() == [7]
+    assert list(screened.broken) == ["OHLC_INTEGRITY"]
+    assert screened.origin.tolist() == [1]
+
+
+def test_the_same_broken_bar_in_two_files_is_one() -> None:
+    screened = screen(LEGACY, _from_files([bar(0, high=1)], [bar(0, high=1), bar(0, high=2)]))
+
+    assert screened.rejected.high.tolist() == [1, 2]
+    assert screened.origin.tolist() == [1, 1]
+
+
 def test_no_bars_are_screened_to_no_bars() -> None:
-    screened = screen(CLEAN, Bars.empty())
+    screened = screen(CLEAN, Delivered.of_one(Bars.empty()))
 
     assert len(screened.accepted) == len(screened.rejected) == 0
     assert screened.broken == {}
@@ -167,7 +206,7 @@ faulty = st.lists(
 
 @given(faulty)
 def test_every_bar_is_accepted_or_rejected_for_a_reason(rows: list[Bar]) -> None:
-    screened = screen(LEGACY, columns(rows))
+    screened = screen(LEGACY, Delivered.of_one(columns(rows)))
 
     whole = [row for row in rows if not _broken(LEGACY, row)]
     standing = [

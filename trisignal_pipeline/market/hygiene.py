@@ -28,6 +28,7 @@ class Rule(StrEnum):
     OHLC_INTEGRITY = "OHLC_INTEGRITY"
     NEGATIVE_PRICE = "NEGATIVE_PRICE"
     DUPLICATE_MINUTE = "DUPLICATE_MINUTE"
+    SUPERSEDED_BY_LATER_FILE = "SUPERSEDED_BY_LATER_FILE"
     PRICE_FLOOR = "PRICE_LT_1000"
     DISCONTINUITY = "DISCONTINUITY_500"
     SMALL_RANGE_BIG_GAP = "SMALL_RANGE_BIG_GAP_150"
@@ -77,17 +78,6 @@ def below(bars: Bars, bound: int | None) -> Bools:
     if bound is None:
         return np.zeros(len(bars), np.bool_)
     return _any(price < bound for price in _prices(bars))
-
-
-def superseded_minutes(ts: Int64s) -> Bools:
-    """Where a later row holds the same minute; `ts` must be in order, ties in order of delivery.
-
-    One instrument has one bar a minute. Of several, the last one delivered stands, as it would
-    had they come in files of their own.
-    """
-    superseded = np.zeros(len(ts), np.bool_)
-    superseded[:-1] = ts[:-1] == ts[1:]
-    return superseded
 
 
 @dataclass(frozen=True, slots=True)

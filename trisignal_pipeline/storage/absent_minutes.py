@@ -17,6 +17,7 @@ from trisignal_pipeline.market.dates import (
     iso_minute,
     midnight_ns,
 )
+from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import Guard, LastGood, locked_rules
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.schemas import clean_bar, screen
@@ -95,7 +96,7 @@ def _why_not(
 
 
 def _not_clean(market: Market, legacy: Bars) -> str:
-    broken = screen(clean_bar(market.hygiene), legacy).broken
+    broken = screen(clean_bar(market.hygiene), Delivered.of_one(legacy)).broken
     if not broken:
         return (
             f"{LEGACY.name} has its bar, but {CLEAN.name}, which the signal reads on this date, "

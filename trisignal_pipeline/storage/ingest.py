@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from trisignal_pipeline.errors import DatabaseUnavailableError
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.schemas import Screened
-from trisignal_pipeline.storage.audit import IngestRun
+from trisignal_pipeline.storage.audit import IngestFile, IngestRun
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars
 from trisignal_pipeline.storage.connection import Connection, Database, as_trisignal_errors
@@ -49,12 +49,14 @@ def write_range(
     delivery: Screened,
     *,
     source: str,
+    files: Sequence[IngestFile] = (),
     batch_rows: int = DEFAULT_BATCH_ROWS,
     on_batch: Callable[[int], None] = lambda _bars: None,
 ) -> None:
     """Make `delivery` all that `table` holds of `symbol` and `dates`, then call the dates there.
 
-    `on_batch` hears how many bars each committed batch held. What was done is in the audit's row.
+    `files` are what was delivered, in the order that `delivery.origin` counts by. `on_batch` hears
+    how many bars each committed batch held. What was done is in the audit's row.
 
     Raises:
         DatabaseUnavailableError: the server stayed away through all attempts; what was committed

@@ -18,7 +18,6 @@ from trisignal_pipeline.market.hygiene import (
     below,
     broken_ohlc,
     locked_rules,
-    superseded_minutes,
     undefined_price,
 )
 
@@ -76,11 +75,6 @@ def test_the_floor_itself_is_allowed_and_no_floor_allows_everything() -> None:
     bars = bars_of([flat(1000), flat(999.75), flat(-37.63)])
     assert below(bars, 1000 * PRICE_UNIT).tolist() == [False, True, True]
     assert below(bars, None).tolist() == [False, False, False]
-
-
-def test_of_rows_for_one_minute_the_last_delivered_stands() -> None:
-    ts = np.array([0, 1, 1, 1, 2, 3, 3], np.int64) * NS_PER_MINUTE
-    assert superseded_minutes(ts).tolist() == [False, True, True, False, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
 from trisignal_pipeline.market.dates import DateRange, day_number
+from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import Sessions, sessions
 from trisignal_pipeline.market.symbols import Market
@@ -88,7 +89,7 @@ def store_clean(database: Database, bars: Bars, dates: DateRange) -> None:
         source="legacy",
         dataset="GLBX.MDP3",
     ) as run:
-        delivery = screen(clean_bar(HygieneThresholds(price_floor=0)), bars)
+        delivery = screen(clean_bar(HygieneThresholds(price_floor=0)), Delivered.of_one(bars))
         write_range(database, run, CLEAN, NQ, dates, delivery, source="legacy", batch_rows=200_000)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_ns, utc
+from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.schemas import Screened, legacy_bar, screen
 from trisignal_pipeline.storage.audit import ingest_run
@@ -68,7 +69,7 @@ def columns(rows: Iterable[Bar]) -> Bars:
 def delivered(rows: Iterable[Bar], floor: int = 0) -> Screened:
     """The bars of `rows`, screened as legacy bars of a market whose prices lie above `floor`."""
     schema = legacy_bar(HygieneThresholds(price_floor=floor))
-    return screen(schema, columns(sorted(rows, key=lambda row: row.ts)))
+    return screen(schema, Delivered.of_one(columns(sorted(rows, key=lambda row: row.ts))))
 
 
 def walk(dates: DateRange, seed: int, *, share: float = 0.02, contract: str = "NQM4") -> list[Bar]:

@@ -11,8 +11,8 @@ import dagster as dg
 import pandera.pandas as pa
 from pydantic import Field
 
-from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
@@ -53,9 +53,17 @@ class BarsWriting:
     report: PartitionReport
 
     def write(
-        self, dates: DateRange, delivered: Bars, *, source: str, files: Sequence[IngestFile] = ()
+        self,
+        dates: DateRange,
+        delivered: Delivered,
+        *,
+        source: str,
+        files: Sequence[IngestFile] = (),
     ) -> Written:
-        """Make what stands of `delivered` all that the table holds of `dates`, and report it."""
+        """Make what stands of `delivered` all that the table holds of `dates`, and report it.
+
+        `files` are what was delivered, in the order that `delivered.origin` counts by.
+        """
         started = time.perf_counter()
         symbol = str(self.market.symbol)
         screened = screen(self.schema, delivered)
@@ -70,6 +78,7 @@ class BarsWriting:
                 dates,
                 screened,
                 source=source,
+                files=files,
                 batch_rows=self.config.batch_rows,
                 on_batch=lambda bars: self.progress.advance(self.report.asset, bars),
             )
@@ -80,7 +89,7 @@ class BarsWriting:
             "%d rejected, %.1f s",
             symbol,
             dates,
-            len(delivered),
+            len(delivered.bars),
             written.inserted,
             written.updated,
             written.unchanged,

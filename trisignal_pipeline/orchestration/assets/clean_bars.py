@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -98,6 +99,6 @@ def clean_bars(
             for dates in (year for span in contiguous_ranges(usable) for year in by_year(span)):
                 progress.begin(NAME, scope.symbol, dates)
                 legacy = read_bars(connection, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
-                writing.write(dates, legacy, source="legacy")
+                writing.write(dates, Delivered.of_one(legacy), source="legacy")
             report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)

@@ -7,9 +7,9 @@ from datetime import date
 
 import dagster as dg
 
-from trisignal_pipeline.market.bars import Bars, concatenate
+from trisignal_pipeline.market.bars import concatenate
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
-from trisignal_pipeline.market.deliveries import merge_deliveries
+from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
 from trisignal_pipeline.market.lead_contract import lead_contracts
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
@@ -125,7 +125,9 @@ def legacy_bars(
     yield from report.events(context)
 
 
-def lead_bars(files: Sequence[CataloguedFile], leads: Mapping[date, str], dates: DateRange) -> Bars:
+def lead_bars(
+    files: Sequence[CataloguedFile], leads: Mapping[date, str], dates: DateRange
+) -> Delivered:
     """The lead contract's bars of `dates`, in order of time; later files come later."""
     wanted = {day: leads[day] for day in dates if day in leads}
     return merge_deliveries(
