@@ -10,6 +10,7 @@ where (file, symbol, minute), and what to do next.
         TableLockedError              another session holds a table for too long
         SymbolBusyError               another run holds the symbol
         FileChangedError              a file was replaced while it was being read
+        ApiUnavailableError           the Databento API is away, busy, or broke off in mid-answer
       TerminalError
         ConfigurationError            a setting that can't be used
         UnknownSymbolError            a symbol that is not in the registry
@@ -23,6 +24,9 @@ where (file, symbol, minute), and what to do next.
         SchemaVersionError            a database whose schema the code doesn't know
         EmbeddedServerError           the embedded PostgreSQL can't be set up
         WrongRunError                 a Dagster run that was launched in a way that can't work
+        ApiRefusedError               the Databento API says no
+        WrongDeliveryError            what the Databento API sent isn't what was asked for
+        BudgetError                   what is to be bought costs more than may be spent
 """
 
 
@@ -52,6 +56,14 @@ class SymbolBusyError(TransientError):
 
 class FileChangedError(TransientError):
     """A file was replaced or grew while it was being read."""
+
+
+class ApiUnavailableError(TransientError):
+    """The Databento API is away, busy, or broke off in mid-answer. It may ask for a pause."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ConfigurationError(TerminalError):
@@ -100,3 +112,15 @@ class EmbeddedServerError(TerminalError):
 
 class WrongRunError(TerminalError):
     """A Dagster run that was launched in a way that can't give a right result."""
+
+
+class ApiRefusedError(TerminalError):
+    """The Databento API says no: a bad key, an unknown symbol, a range it doesn't have."""
+
+
+class WrongDeliveryError(TerminalError):
+    """What the Databento API sent is not what was asked for."""
+
+
+class BudgetError(TerminalError):
+    """What is to be bought costs more than may be spent. Nothing of it was bought."""

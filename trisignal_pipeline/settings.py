@@ -10,6 +10,9 @@ from pathlib import Path
 
 from trisignal_pipeline.errors import ConfigurationError
 
+DEFAULT_API_DIR = "data/databento_api"
+DEFAULT_API_GATEWAY = "https://hist.databento.com"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -19,18 +22,25 @@ class Settings:
                   it may hold a password.
     home          what the product keeps for itself: the embedded server, compiled code, sockets
     raw_dir       where DBN files lie
+    api_dir       where files lie that were bought for clean bars alone; legacy bars never read it
+    api_gateway   where Databento's API is: an https URL
+    api_key       Databento's key; None means that nothing can be bought. Never printed.
     """
 
     home: Path
     raw_dir: Path
     database_url: str | None = field(default=None, repr=False)
+    api_dir: Path = field(default_factory=lambda: Path(DEFAULT_API_DIR).absolute())
+    api_gateway: str = DEFAULT_API_GATEWAY
+    api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read `TRISIGNAL_DATABASE_URL`, `TRISIGNAL_HOME` and `TRISIGNAL_RAW_DIR`.
+        """Read what `environment` says; an empty variable counts as one that is not set.
 
         Raises:
-            ConfigurationError: the URL is not one of PostgreSQL.
+            ConfigurationError: the URL is not one of PostgreSQL, the gateway not one of https, or
+                the key can't be a key.
         """
         url = environment.get("TRISIGNAL_DATABASE_URL") or None
         if url is not None and not url.startswith(("postgresql://", "postgres://")):
@@ -47,6 +57,9 @@ class Settings:
             home=Path(environment.get("TRISIGNAL_HOME") or ".trisignal").absolute(),
             raw_dir=Path(environment.get("TRISIGNAL_RAW_DIR") or "data/raw").absolute(),
             database_url=url,
+            api_dir=Path(environment.get("TRISIGNAL_API_DIR") or DEFAULT_API_DIR).absolute(),
+            api_gateway=_gateway(environment.get("TRISIGNAL_DATABENTO_GATEWAY")),
+            api_key=_key(environment.get("DATABENTO_API_KEY")),
         )
 
 
@@ -55,6 +68,27 @@ def _is_well_formed(url: str) -> bool:
     after_scheme = url.partition("://")[2]
     authority = re.split(r"[/?#]", after_scheme, maxsplit=1)[0]
     return authority.count("@") <= 1 and "@" not in after_scheme[len(authority) :].partition("?")[0]
+
+
+def _gateway(url: str | None) -> str:
+    if not url:
+        return DEFAULT_API_GATEWAY
+    if not re.fullmatch(r"https://[^\s/?#@]+", url):
+        raise ConfigurationError(
+            "TRISIGNAL_DATABENTO_GATEWAY must be of the form https://host or https://host:port: "
+            "the key is sent to it"
+        )
+    return url
+
+
+def _key(key: str | None) -> str | None:
+    stripped = (key or "").strip()
+    if not re.fullmatch(r"[!-~]*", stripped):
+        raise ConfigurationError(
+            "DATABENTO_API_KEY holds blanks or characters that no key has (its value is not "
+            "shown); copy it again from databento.com/portal/keys"
+        )
+    return stripped or None
 
 
 def project_file(name: str) -> Path:

@@ -15,6 +15,8 @@ from psycopg import sql
 
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline.storage.migrations import migrate
+from trisignal_pipeline_tests.sources import databento_server
+from trisignal_pipeline_tests.sources.databento_server import DatabentoServer
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -83,3 +85,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real input is not on this machine: {SHARED_DATA} is absent")
     return SHARED_DATA
+
+
+@pytest.fixture
+def databento(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabentoServer]:
+    """A stand-in for Databento's API, which the environment names with a key that it takes."""
+    with databento_server.running(tmp_path) as market:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(market.authority))
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        monkeypatch.setenv("TRISIGNAL_DATABENTO_GATEWAY", market.gateway)
+        monkeypatch.setenv("DATABENTO_API_KEY", databento_server.KEY)
+        yield market

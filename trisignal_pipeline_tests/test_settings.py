@@ -102,3 +102,41 @@ def test_a_password_that_is_not_percent_encoded_is_refused_unseen(url: str) -> N
     with pytest.raises(ConfigurationError, match="percent-encode") as refused:
         Settings.from_environment({"TRISIGNAL_DATABASE_URL": url})
     assert "r3t" not in str(refused.value)
+
+
+def test_the_api_can_be_named(tmp_path: Path) -> None:
+    settings = Settings.from_environment(
+        {
+            "TRISIGNAL_API_DIR": "bought",
+            "TRISIGNAL_DATABENTO_GATEWAY": "https://gateway.example:8443",
+            "DATABENTO_API_KEY": " db-hunter2\n",
+        }
+    )
+
+    assert settings.api_dir == Path.cwd() / "bought"
+    assert settings.api_gateway == "https://gateway.example:8443"
+    assert settings.api_key == "db-hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        "http://gateway.example",
+        "gateway.example",
+        "https://",
+        "https://trader:hunter2@gateway.example",
+        "https://gateway.example/v0",
+    ],
+)
+def test_a_gateway_that_is_not_plain_https_is_refused(gateway: str) -> None:
+    with pytest.raises(ConfigurationError, match="https://host") as refused:
+        Settings.from_environment({"TRISIGNAL_DATABENTO_GATEWAY": gateway})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["db hunter2", "db-hunter2\x00", "db-hünter2"])
+def test_what_cannot_be_a_key_is_refused_unseen(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABENTO_API_KEY") as refused:
+        Settings.from_environment({"DATABENTO_API_KEY": key})
+    assert "nter2" not in str(refused.value)

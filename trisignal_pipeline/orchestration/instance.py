@@ -78,6 +78,9 @@ def environment_of(settings: Settings) -> dict[str, str | None]:
         "TRISIGNAL_HOME": str(settings.home),
         "TRISIGNAL_RAW_DIR": str(settings.raw_dir),
         "TRISIGNAL_DATABASE_URL": settings.database_url,
+        "TRISIGNAL_API_DIR": str(settings.api_dir),
+        "TRISIGNAL_DATABENTO_GATEWAY": settings.api_gateway,
+        "DATABENTO_API_KEY": settings.api_key,
     }
 
 
