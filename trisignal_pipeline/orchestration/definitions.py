@@ -11,10 +11,15 @@ from trisignal_pipeline.orchestration.assets.clean_bars import clean_bars
 from trisignal_pipeline.orchestration.assets.legacy_bars import legacy_bars
 from trisignal_pipeline.orchestration.assets.raw_dbn_files import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.signals import signals
+from trisignal_pipeline.orchestration.daily_schedule import (
+    daily_bars,
+    newest_date_of_every_symbol,
+)
 from trisignal_pipeline.orchestration.doubt_sensor import (
     refresh_signals,
     signals_follow_the_bars,
 )
+from trisignal_pipeline.orchestration.failure_webhook import failures_are_told
 from trisignal_pipeline.orchestration.io_manager import NothingStored
 from trisignal_pipeline.orchestration.registry_sensor import symbols_follow_the_registry
 from trisignal_pipeline.orchestration.resources import (
@@ -28,8 +33,9 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """The definitions, with `resource_overrides` in place of the resources of the same names."""
     return dg.Definitions(
         assets=[raw_dbn_files, legacy_bars, clean_bars, signals],
-        jobs=[refresh_signals],
-        sensors=[symbols_follow_the_registry, signals_follow_the_bars],
+        jobs=[refresh_signals, daily_bars],
+        schedules=[newest_date_of_every_symbol],
+        sensors=[symbols_follow_the_registry, signals_follow_the_bars, failures_are_told],
         resources={
             "postgres": PostgresResource(),
             "raw_folder": RawFolderResource(),
