@@ -27,6 +27,12 @@ from trisignal_pipeline.sources.records import OHLCV_1M_KIND, OHLCV_1M_RTYPE, Re
 _VOLUME_LIMIT = 10**12
 """Contracts a minute. No market trades that many; sums of what is below stay exact in int64."""
 
+MOST_BARS_A_DAY = 100 * 24 * 60
+"""Of one contract. It has one a minute; what holds a hundred of them is no file of bars."""
+
+MOST_INSTRUMENT_DAYS = 500_000
+"""A month of everything CME trades. What is held of each is what bounds the memory."""
+
 _ID_BITS = 32
 
 
@@ -57,13 +63,14 @@ class _Tally:
 class ContractDays:
     """Checks the records of one file, block by block, and sums them by contract and date.
 
-    Holds one small sum for each contract and date, never the records.
+    Holds one small sum for each contract and date, never the records; and a bounded number of both,
+    since a file of some kilobytes may unpack to more than any machine holds.
     """
 
     def __init__(self, header: DbnHeader) -> None:
         self._header = header
         self._names = header.names()
-        self._market: dict[int, tuple[str, str, str | None] | None] = {}
+        self._market: dict[int, tuple[str | None, str, str | None]] = {}
         self._tallies: dict[tuple[int, str], _Tally] = {}
         self.record_count = 0
         self.first_ns: int | None = None
@@ -74,7 +81,8 @@ class ContractDays:
 
         Raises:
             RefusedFileError: a record that is not an ohlcv-1m bar, opens off the minute or outside
-                the header's range, has no symbol, or an impossible volume.
+                the header's range, has no symbol, or an impossible volume; more bars or more
+                instruments than there can be.
         """
         ts: Int64s = np.ascontiguousarray(records["ts"], np.int64)
         volume: Int64s = np.ascontiguousarray(records["volume"], np.int64)
@@ -102,7 +110,7 @@ class ContractDays:
 
     def days(self) -> tuple[ContractDay, ...]:
         """Every outright and every continuous symbol's instrument, by date and contract."""
-        market = {(pair >> _ID_BITS, m[1]): m for pair, m in self._market.items() if m is not None}
+        market = {(pair >> _ID_BITS, m[1]): m for pair, m in self._market.items()}
         return tuple(
             ContractDay(
                 from_day_number(day),
@@ -111,25 +119,34 @@ class ContractDays:
                 tally.first_ns,
                 tally.last_ns,
                 market[day, contract][2],
-                root=market[day, contract][0],
+                root=root,
                 bar_count=tally.bar_count,
             )
             for (day, contract), tally in sorted(self._tallies.items())
+            if (root := market[day, contract][0]) is not None
         )
 
     def _add(self, pair: int, tally: _Tally) -> None:
         if pair not in self._market:
+            if len(self._market) == MOST_INSTRUMENT_DAYS:
+                raise RefusedFileError(
+                    f"it has bars of more than {MOST_INSTRUMENT_DAYS:,} instruments and dates; "
+                    "download it in several files, of fewer symbols or shorter ranges"
+                )
             self._market[pair] = self._resolve(pair, tally.first_ns)
-        if (market := self._market[pair]) is None:
-            return
-        day_and_contract = (pair >> _ID_BITS, market[1])
-        if (known := self._tallies.get(day_and_contract)) is None:
-            self._tallies[day_and_contract] = tally
-        else:
+        day, contract = pair >> _ID_BITS, self._market[pair][1]
+        known = self._tallies.setdefault((day, contract), tally)
+        if known is not tally:
             known.add(tally)
+        if known.bar_count > MOST_BARS_A_DAY:
+            raise RefusedFileError(
+                f"it has more than {MOST_BARS_A_DAY:,} bars of {contract} on "
+                f"{from_day_number(day)}, a date of {24 * 60:,} minutes; the file is damaged, "
+                "download it again"
+            )
 
-    def _resolve(self, pair: int, ts: int) -> tuple[str, str, str | None] | None:
-        """Root, contract and continuous symbol of an (instrument, day); None for a spread."""
+    def _resolve(self, pair: int, ts: int) -> tuple[str | None, str, str | None]:
+        """Root, contract and continuous symbol of an (instrument, day); no root for a spread."""
         instrument_id, day = pair & (1 << _ID_BITS) - 1, pair >> _ID_BITS
         name = self._names.name(instrument_id, day)
         if name is None:
@@ -142,7 +159,7 @@ class ContractDays:
             return outright.root, name, None
         if self._header.stype_in == "continuous" and (continuous := parse_continuous(name)):
             return continuous[0], f"#{instrument_id}", name
-        return None
+        return None, name, None
 
     def _check(self, records: Records, ts: Int64s, volume: Int64s) -> None:
         header = self._header

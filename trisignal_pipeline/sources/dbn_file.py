@@ -21,7 +21,7 @@ import numpy as np
 from trisignal_pipeline.errors import RefusedFileError
 from trisignal_pipeline.market.bars import Bars, Int32s, Int64s
 from trisignal_pipeline.market.contracts import root_of
-from trisignal_pipeline.market.dates import DateRange, contiguous_ranges, day_number
+from trisignal_pipeline.market.dates import DateRange, contiguous_ranges, day_number, iso_minute
 from trisignal_pipeline.sources.contract_days import ContractDay, ContractDays
 from trisignal_pipeline.sources.dbn_header import DbnHeader
 from trisignal_pipeline.sources.file_content import (
@@ -296,6 +296,11 @@ def _check_header(header: DbnHeader) -> None:
         )
     if not header.dataset.strip():
         raise RefusedFileError("its header names no dataset; download it again")
+    if header.end_ns is not None and header.end_ns <= header.start_ns:
+        raise RefusedFileError(
+            f"its header's range is empty: it ends {iso_minute(header.end_ns)} and starts "
+            f"{iso_minute(header.start_ns)}; download it again"
+        )
 
 
 def _refused(

@@ -1,13 +1,17 @@
 """What stands before the records of a DBN file: its metadata, checked and in our own words.
 
-Metadata is decoded by `databento_dbn`, the code of those who define it. Its length is read here,
-because that decoder allocates whatever length a header claims.
+Metadata is decoded by `databento_dbn`, the code of those who define it. Its lengths and counts are
+held against each other here before: that decoder allocates whatever length a header claims, panics
+where one is too short, and passes over what is too long, be it records.
 """
 
 from __future__ import annotations
 
+import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import databento_dbn
@@ -20,10 +24,15 @@ PRELUDE_BYTES = 8
 
 KNOWN_VERSIONS = range(1, 4)
 
-MAX_METADATA_BYTES = 64 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024 * 1024
 """The metadata of every future of CME takes some 2 MB; a length beyond this is a damaged one."""
 
 _LARGEST_INT64 = 2**63 - 1
+
+_NAME_BYTES_OF_VERSION_1 = 22
+_NAME_BYTES_AT = 45
+_COUNTS_AT = 104
+_PADDING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class InstrumentNames:
     """
 
     by_id: Mapping[int, tuple[tuple[int, int, str], ...]]
+    _spells: dict[int, _Spells] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def name(self, instrument_id: int, day: int) -> str | None:
         """The symbol of `instrument_id` on `day` (days since 1970-01-01); None if it has none.
@@ -41,9 +51,9 @@ class InstrumentNames:
         Raises:
             RefusedFileError: the file gives it two.
         """
-        names = sorted(
-            {name for first, end, name in self.by_id.get(instrument_id, ()) if first <= day < end}
-        )
+        if instrument_id not in self._spells:
+            self._spells[instrument_id] = _Spells.of(self.by_id.get(instrument_id, ()))
+        names = self._spells[instrument_id].names(day)
         if len(names) > 1:
             raise RefusedFileError(
                 f"its symbol mapping calls instrument {instrument_id} on {from_day_number(day)} "
@@ -58,6 +68,43 @@ class InstrumentNames:
             for first, end, name in days:
                 intervals.setdefault(name, []).append((instrument_id, first, end))
         return intervals
+
+
+@dataclass(frozen=True, slots=True)
+class _Spells:
+    """What one instrument is called from each of some days on, until the next.
+
+    Told once for all days, since a damaged header may list thousands of intervals that overlap.
+    """
+
+    starts: list[int]
+    called: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, intervals: Iterable[tuple[int, int, str]]) -> _Spells:
+        """From (first day, day after the last, symbol); of several symbols at once, two."""
+        changes = sorted(
+            change
+            for first, end, name in intervals
+            if first < end
+            for change in ((first, 1, name), (end, -1, name))
+        )
+        spells = cls([], [])
+        current: dict[str, int] = {}
+        for day, change, name in changes:
+            current[name] = current.get(name, 0) + change
+            if not current[name]:
+                del current[name]
+            if not spells.starts or spells.starts[-1] != day:
+                spells.starts.append(day)
+                spells.called.append(())
+            spells.called[-1] = tuple(sorted(islice(current, 2)))
+        return spells
+
+    def names(self, day: int) -> tuple[str, ...]:
+        """None, one, or two of them."""
+        at = bisect_right(self.starts, day)
+        return self.called[at - 1] if at else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +155,9 @@ class DbnHeader:
                         f"its symbol mapping gives {name} the instrument id {number!r}, which is "
                         "not a number; download the file again"
                     )
-                days = day_number(interval["start_date"]), day_number(interval["end_date"])
-                by_id.setdefault(int(number), []).append((*days, name))
+                if name:
+                    days = day_number(interval["start_date"]), day_number(interval["end_date"])
+                    by_id.setdefault(int(number), []).append((*days, name))
         return InstrumentNames({number: tuple(days) for number, days in by_id.items()})
 
     def mapped_symbols(self) -> Iterable[str]:
@@ -149,10 +197,11 @@ def decode_header(prelude: bytes, metadata: bytes) -> DbnHeader:
     Raises:
         RefusedFileError: it can't be decoded.
     """
+    _require_exact(prelude[3], metadata)
     try:
         decoded = databento_dbn.Metadata.decode(prelude + metadata)
         end = decoded.end
-        return DbnHeader(
+        header = DbnHeader(
             version=prelude[3],
             dataset=decoded.dataset,
             schema=None if decoded.schema is None else str(decoded.schema),
@@ -168,6 +217,38 @@ def decode_header(prelude: bytes, metadata: bytes) -> DbnHeader:
         raise RefusedFileError(
             f"its header is damaged ({' '.join(str(error).split())}); download it again"
         ) from error
+    for text in (header.dataset, *header.symbols, *header.mapped_symbols()):
+        if not text.isprintable():
+            raise RefusedFileError(
+                f"its header is damaged: {text[:40]!r} is no name; download it again"
+            )
+    return header
+
+
+def _require_exact(version: int, metadata: bytes) -> None:
+    """Raise `RefusedFileError` unless what `metadata` lists takes exactly the bytes it has.
+
+    The layout is that of DBN: names of a fixed width in three lists, then each symbol's intervals.
+    """
+    try:
+        width = _NAME_BYTES_OF_VERSION_1
+        if version > 1:
+            (width,) = struct.unpack_from("<H", metadata, _NAME_BYTES_AT)
+        at = _COUNTS_AT
+        for _ in ("symbols", "partial", "not found"):
+            at += 4 + struct.unpack_from("<I", metadata, at)[0] * width
+        (symbols,) = struct.unpack_from("<I", metadata, at)
+        at += 4
+        for _ in range(symbols):
+            at += width
+            at += 4 + struct.unpack_from("<I", metadata, at)[0] * (8 + width)
+    except struct.error:
+        at = len(metadata) + 1
+    if not at <= len(metadata) < at + _PADDING or any(metadata[at:]):
+        raise RefusedFileError(
+            f"its header is damaged: what it lists doesn't fill its {len(metadata):,} bytes of "
+            "metadata, or takes more; download it again"
+        )
 
 
 def describe_foreign_content(start: bytes) -> str:

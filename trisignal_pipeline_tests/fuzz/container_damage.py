@@ -1,4 +1,4 @@
-"""Damage to what a file is packed in: cuts, flips, splices, and frames that lie about their size."""
+"""Damage to what a file is packed in: cuts, flips, splices, frames that lie about their size."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def lying_frame(rng: random.Random, specimen: Specimen) -> bytes:
 
 
 def bomb(rng: random.Random, specimen: Specimen) -> bytes:
-    """A few kilobytes that unpack to hundreds of megabytes: of one record, of zeros, of a header."""
+    """A few kilobytes that unpack to hundreds of megabytes: one record, zeros, or noise."""
     record = specimen.records[:56] or bytes(56)
     filling = rng.choice((record, bytes(56), rng.randbytes(1) * 56))
     header = rng.choice((specimen.header, specimen.header, b"DBN\x03" + struct.pack("<I", 2**31)))

@@ -57,7 +57,9 @@ def text(rng: random.Random, specimen: Specimen) -> bytes:
     header = bytearray(specimen.header)
     places = [at for at in range(8, len(header)) if 48 <= header[at] < 91] or [8]
     at = rng.choice(places)
-    odd = rng.choice((b"\x00", b"\n", b"\x1b[2J", b"\xff", b"\xe2\x80\xae", b"'", b" ", b"\\", b"%s"))
+    odd = rng.choice(
+        (b"\x00", b"\n", b"\x1b[2J", b"\xff", b"\xe2\x80\xae", b"'", b" ", b"\\", b"%s")
+    )
     header[at : at + len(odd)] = odd
     return packed(rng, bytes(header) + specimen.records)
 

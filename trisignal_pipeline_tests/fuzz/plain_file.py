@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ import databento_dbn
 import zstandard
 
 MOST_UNPACKED = 48 << 20
+_LEAST_HEADER = 128
 _MOST_METADATA = 16 << 20
-_MOST_BARS_A_DAY = 14_400
+_WIDEST_WINDOW = 1 << 27
+_MOST_BARS_A_DAY = 144_000
 _LARGEST = 2**63 - 1
 _EPOCH = date(1970, 1, 1)
 _DAY = 86_400 * 10**9
@@ -70,7 +73,7 @@ def read(content: bytes) -> PlainFile:
     if len(records) % 56:
         raise Unusable("half a record")
     bars: defaultdict[tuple[date, Contract], list[Row]] = defaultdict(list)
-    seen: Counter[tuple[int, date]] = Counter()
+    seen: Counter[tuple[str, date]] = Counter()
     for length, kind, _, number, ts, *prices, volume in struct.iter_unpack("<BBHIQqqqqQ", records):
         if (length, kind) != (14, 33):
             raise Unusable("another kind of record")
@@ -81,20 +84,21 @@ def read(content: bytes) -> PlainFile:
         if volume > 10**12:
             raise Unusable("impossible volume")
         day = _EPOCH + timedelta(days=ts // _DAY)
-        seen[number, day] += 1
-        if seen[number, day] > _MOST_BARS_A_DAY:
-            raise Unusable("too many bars")
         called = {name for n, first, last, name in names if n == number and first <= day < last}
         if len(called) != 1:
             raise Unusable("no name, or several")
         [name] = called
         if outright := _OUTRIGHT.fullmatch(name):
-            contract = Contract(outright[1], name, None)
+            contract: Contract | None = Contract(outright[1], name, None)
         elif str(metadata.stype_in) == "continuous" and (found := _CONTINUOUS.fullmatch(name)):
             contract = Contract(found[1], f"#{number}", name)
         else:
-            continue
-        bars[day, contract].append(Row(ts, *prices, volume))
+            contract = None
+        seen[contract.name if contract else name, day] += 1
+        if seen[contract.name if contract else name, day] > _MOST_BARS_A_DAY:
+            raise Unusable("too many bars")
+        if contract is not None:
+            bars[day, contract].append(Row(ts, *prices, volume))
     return PlainFile(dict(bars), len(records) // 56)
 
 
@@ -130,9 +134,7 @@ def clean(rows: list[Row], floor: int) -> Told:
 def _tell(rows: list[Row], ignored: set[str], floor: int) -> Told:
     told = Told([], [])
     in_order = sorted(rows, key=lambda row: row.ts)
-    last = {
-        row.ts: at for at, row in enumerate(in_order) if not broken_rules(row, floor) - ignored
-    }
+    last = {row.ts: at for at, row in enumerate(in_order) if not broken_rules(row, floor) - ignored}
     for at, row in enumerate(in_order):
         broken = broken_rules(row, floor) - ignored
         if not broken and last[row.ts] != at:
@@ -176,6 +178,9 @@ def _frame(content: bytes) -> tuple[bytes, bytes]:
     """What the first frame unpacks to, and what follows it."""
     if content[:4] != b"\x28\xb5\x2f\xfd":
         raise Unusable("not zstd")
+    with suppress(zstandard.ZstdError):
+        if zstandard.get_frame_parameters(content[:18]).window_size > _WIDEST_WINDOW:
+            raise Unusable("a window wider than memory")
     decoder = zstandard.ZstdDecompressor().decompressobj()
     pieces, size, at = [], 0, 0
     try:
@@ -196,7 +201,7 @@ def _metadata(unpacked: bytes) -> tuple[Any, int]:
     if unpacked[:3] != b"DBN" or len(unpacked) < 8 or unpacked[3] not in {1, 2, 3}:
         raise Unusable("not DBN")
     end = 8 + int.from_bytes(unpacked[4:8], "little")
-    if end > len(unpacked) or end > _MOST_METADATA:
+    if not _LEAST_HEADER <= end <= min(len(unpacked), _MOST_METADATA):
         raise Unusable("half a header")
     try:
         metadata = databento_dbn.Metadata.decode(unpacked[:end])
@@ -207,8 +212,8 @@ def _metadata(unpacked: bytes) -> tuple[Any, int]:
     if any(not text.isprintable() for text in texts):
         raise Unusable("a name with a character no name has")
     width = 22 if unpacked[3] == 1 else int.from_bytes(unpacked[53:55], "little")
-    used = 112 + 16 + width * (
-        len(metadata.symbols) + len(metadata.partial) + len(metadata.not_found)
+    used = (
+        112 + 16 + width * (len(metadata.symbols) + len(metadata.partial) + len(metadata.not_found))
     )
     for found in metadata.mappings.values():
         used += width + 4 + len(found) * (8 + width)

@@ -133,9 +133,7 @@ _SHAPES: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
 )
 
 
-def _generated(
-    name: str, version: int, header: dict[str, Any], ids: tuple[int, ...]
-) -> Specimen:
+def _generated(name: str, version: int, header: dict[str, Any], ids: tuple[int, ...]) -> Specimen:
     made = bars(version * 10 + len(name), ids)
     return Specimen(f"{name} v{version}", whole_header(version=version, **header), bytes(made))
 

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.sources import contract_days
+from trisignal_pipeline.sources.contract_days import MOST_BARS_A_DAY
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect
 from trisignal_pipeline_tests.sources.dbn_encoder import (
     DAY,
@@ -108,7 +110,7 @@ def test_two_files_joined_into_one_are_found(tmp_path: Path) -> None:
         (b"DBN\x00" + bytes(100), "DBN version 0"),
         (b"DBN\x09" + bytes(100), "DBN version 9"),
         (b"DBN\x03\xff\xff\xff\xff" + bytes(100), "claims 4,294,967,295 bytes of metadata"),
-        (b"DBN\x03\x00\x00\x00\x03" + bytes(100), "cut short within its header"),
+        (b"DBN\x03\x00\x00\x80\x00" + bytes(100), "cut short within its header"),
         (b"DBN\x03\x10\x00\x00\x00" + bytes(100), "header is damaged"),
     ],
 )
@@ -170,6 +172,52 @@ def test_a_record_that_breaks_the_headers_promise_is_refused(
     verdict = refused(write(tmp_path / "bars.dbn.zst", encode(records([1, 2, 3], **fields))))
     assert reason in verdict.reason
     assert verdict.schema == "ohlcv-1m"
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("more", [-200, -10, 8, 56, 112])
+def test_a_header_of_the_wrong_length_is_damaged(tmp_path: Path, version: int, more: int) -> None:
+    # A longer one would swallow records without a word.
+    whole = encode(records([1, 2, 3]), version=version)
+    length = max(1, int.from_bytes(whole[4:8], "little") + more)
+    content = whole[:4] + length.to_bytes(4, "little") + whole[8:]
+    assert "header is damaged" in refused_content(tmp_path, content)
+
+
+@pytest.mark.parametrize("odd", [b"N\0M4", b"NQ\n4", b"\x1bQM4"])
+def test_a_name_that_no_name_has_is_damage(tmp_path: Path, odd: bytes) -> None:
+    reason = refused_content(tmp_path, encode(records([1])).replace(b"NQM4", odd))
+    assert "is no name" in reason
+    assert reason.isprintable()
+
+
+def test_a_range_that_ends_before_it_starts_is_refused(tmp_path: Path) -> None:
+    for end in (MIDNIGHT, MIDNIGHT - 1):
+        reason = refused_content(tmp_path, encode(start=MIDNIGHT, end=end))
+        assert "its header's range is empty: it ends 2024-06-1" in reason
+
+
+def test_more_bars_of_a_contract_than_a_day_has_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "bars.dbn.zst", encode(records([7] * (MOST_BARS_A_DAY + 1))))
+    assert "more than 144,000 bars of NQM4 on 2024-06-17" in refused(path).reason
+
+
+def test_more_instruments_than_fit_in_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract_days, "MOST_INSTRUMENT_DAYS", 3)
+    path = write(tmp_path / "three.dbn", encode(records([0, 1440, 2880])))
+    assert isinstance(inspect(path), DbnFile)
+    mapping = {"NQM4": [(DAY, END, "1")], "NQM4-NQU4": [(DAY, END, "2")]}
+    path = write(
+        tmp_path / "four.dbn", encode(records([0, 1440, 2880, 0], [1, 1, 1, 2]), mapping=mapping)
+    )
+    assert "bars of more than 3 instruments and dates" in refused(path).reason
+
+
+def test_an_instrument_without_letters_for_a_name_has_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "bars.dbn", encode(records([1]), mapping={"": [(DAY, END, "1")]}))
+    assert "no name for instrument 1" in refused(path).reason
 
 
 def test_an_id_outside_its_interval_has_no_name(tmp_path: Path) -> None:
