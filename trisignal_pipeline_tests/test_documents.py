@@ -32,7 +32,8 @@ from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, TIMEFRA
 from trisignal_pipeline.signal.triangles import triangles
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_sample_market
-from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, MOST_ATTEMPTS
+from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS
+from trisignal_pipeline.storage.lasting_connection import MOST_ATTEMPTS
 from trisignal_pipeline.storage.locks import DEFAULT_PATIENCE_SECONDS
 from trisignal_pipeline.storage.migrations import VERSION_TABLE
 

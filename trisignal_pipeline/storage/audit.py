@@ -12,18 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from trisignal_pipeline.errors import TransientError
 from trisignal_pipeline.market.dates import DateRange, utc
-from trisignal_pipeline.storage.connection import (
-    Connection,
-    Database,
-    as_trisignal_errors,
-    rows,
-    scalar,
-)
+from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
+from trisignal_pipeline.storage.lasting_connection import LastingConnection
 from trisignal_pipeline.storage.locks import hold_ingest_run, release_ingest_run
 from trisignal_pipeline.storage.replacement import Written
 
@@ -136,23 +130,15 @@ def ingest_run(
     Raises:
         DatabaseUnavailableError: the row can't be opened.
     """
-    connection = database.open("audit", autocommit=True)
+    audit = LastingConnection(database, "audit")
     try:
-        with as_trisignal_errors(database):
-            close_stale_runs(connection)
-            run_id = int(scalar(connection, _NEXT_ID))
-            # Locked before it can be seen, or another run could take it for a dead one.
-            hold_ingest_run(connection, run_id)
-            connection.execute(
-                """
-                INSERT INTO data_ingest_runs (
-                    id, vendor, dataset, file_name, file_sha256, asset, symbol, start_date,
-                    end_date, source, dagster_run_id, status, row_count, inserted_count,
-                    updated_count, batch_count)
-                VALUES (%s, 'databento', %s, %s, %s, %s, %s, %s, %s, %s, %s, 'running', 0, 0, 0, 0)
-                """,
+        run_id = audit.repeat(_next_id)
+        # Locked before it can be seen, or another run could take it for a dead one.
+        with audit.prepared(lambda connection: hold_ingest_run(connection, run_id)):
+            audit.repeat(
+                _open,
+                run_id,
                 (
-                    run_id,
                     dataset,
                     ", ".join(file.name for file in files) or None,
                     ", ".join(file.sha256 for file in files) or None,
@@ -164,20 +150,38 @@ def ingest_run(
                     dagster_run_id,
                 ),
             )
-        try:
-            yield IngestRun(run_id)
-        except BaseException as error:
-            # Where no connection can be had the row stays `running`, and the next run finds its
-            # lock free.
-            with suppress(TransientError):
-                _close(database, connection, run_id, "failed", _in_words(database, error))
-            raise
-        _close(database, connection, run_id, "success", None)
+            try:
+                yield IngestRun(run_id)
+            except BaseException as error:
+                # Where no connection can be had the row stays `running`, and the next run finds
+                # its lock free.
+                with suppress(TransientError):
+                    audit.repeat(_close, run_id, "failed", _in_words(database, error))
+                raise
+            audit.repeat(_close, run_id, "success", None)
     finally:
-        connection.close()
+        audit.close()
 
 
-_NEXT_ID = "SELECT nextval(pg_get_serial_sequence('data_ingest_runs', 'id'))"
+def _next_id(connection: Connection) -> int:
+    close_stale_runs(connection)
+    return int(
+        scalar(connection, "SELECT nextval(pg_get_serial_sequence('data_ingest_runs', 'id'))")
+    )
+
+
+def _open(connection: Connection, run_id: int, described: tuple[object, ...]) -> None:
+    # It may be repeated though it was committed.
+    connection.execute(
+        """
+        INSERT INTO data_ingest_runs (
+            id, vendor, dataset, file_name, file_sha256, asset, symbol, start_date, end_date,
+            source, dagster_run_id, status, row_count, inserted_count, updated_count, batch_count)
+        VALUES (%s, 'databento', %s, %s, %s, %s, %s, %s, %s, %s, %s, 'running', 0, 0, 0, 0)
+        ON CONFLICT (id) DO NOTHING
+        """,
+        (run_id, *described),
+    )
 
 
 def close_stale_runs(connection: Connection) -> list[int]:
@@ -205,22 +209,14 @@ def close_stale_runs(connection: Connection) -> list[int]:
     return stale
 
 
-def _close(
-    database: Database, connection: Connection, run_id: int, status: str, error: str | None
-) -> None:
-    """Close the row, on a new connection where the audit's own was lost."""
-    closed = (
+def _close(connection: Connection, run_id: int, status: str, error: str | None) -> None:
+    connection.execute(
         """
         UPDATE data_ingest_runs SET status = %s, error = %s, finished_at = clock_timestamp()
         WHERE id = %s
         """,
         (status, error, run_id),
     )
-    try:
-        connection.execute(*closed)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        with database.connect("audit", autocommit=True) as fresh:
-            fresh.execute(*closed)
 
 
 def _in_words(database: Database, error: BaseException) -> str:

@@ -8,27 +8,27 @@ one in flight had been committed after all.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
-from trisignal_pipeline.errors import DatabaseUnavailableError
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.schemas import Screened
 from trisignal_pipeline.storage.audit import IngestFile, IngestRun
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars
-from trisignal_pipeline.storage.connection import Connection, Database, as_trisignal_errors
-from trisignal_pipeline.storage.locks import hold_ingest_run
+from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.locks import HeldSymbol, hold_ingest_run
+from trisignal_pipeline.storage.replacement import Written
 
 DEFAULT_BATCH_ROWS = 500
-FIRST_WAIT_SECONDS = 0.2
-MOST_ATTEMPTS = 6
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,10 +41,9 @@ class _Batch:
 
 
 def write_range(
-    database: Database,
+    held: HeldSymbol,
     run: IngestRun,
     table: BarsTable,
-    symbol: str,
     dates: DateRange,
     delivery: Screened,
     *,
@@ -52,85 +51,58 @@ def write_range(
     files: Sequence[IngestFile] = (),
     batch_rows: int = DEFAULT_BATCH_ROWS,
     on_batch: Callable[[int], None] = lambda _bars: None,
-) -> None:
-    """Make `delivery` all that `table` holds of `symbol` and `dates`, then call the dates there.
+) -> Written:
+    """Make `delivery` all that `table` holds of the symbol and `dates`, then call the dates there.
 
     `files` are what was delivered, in the order that `delivery.origin` counts by. `on_batch` hears
-    how many bars each committed batch held. What was done is in the audit's row.
+    how many bars each committed batch held. What was done is in the audit's row, and returned as it
+    stands there.
 
     Raises:
         DatabaseUnavailableError: the server stayed away through all attempts; what was committed
             before is counted in the audit, and the dates it changed are not called there.
+        SymbolBusyError: another run took the symbol while the connection was lost.
         TableLockedError: another session held a table that is written for too long.
     """
     described = describe_dates(table.layer, dates, delivery.accepted, delivery.rejected)
-    with _Writer(database, run) as writer:
-        for batch in _batches(delivery, dates, batch_rows):
-            writer.commit(_replacement(table, symbol, batch, run, source))
+    # A server that was restarted forgot that this run is alive.
+    with held.prepared(lambda connection: hold_ingest_run(connection, run.id)):
+        for number, batch in enumerate(_batches(delivery, dates, batch_rows)):
+            _repeat(
+                held, run, _once(number, run, _replacement(table, held.symbol, batch, run, source))
+            )
             on_batch(len(batch.bars))
-        writer.repeat_until_done(
-            lambda connection: mark_complete(connection, symbol, table.layer, described, run.id)
-        )
+
+        def complete(connection: Connection, _repeated: bool) -> Written:
+            mark_complete(connection, held.symbol, table.layer, described, run.id)
+            return run.written(connection)
+
+        return _repeat(held, run, complete)
 
 
-class _Writer:
-    """A connection that comes back, and the batches committed through it."""
+def _repeat(held: HeldSymbol, run: IngestRun, work: Callable[[Connection, bool], Result]) -> Result:
+    """Do `work` until it is committed; it is told whether it is being repeated, and so is `run`."""
+    losses = held.losses
 
-    def __init__(self, database: Database, run: IngestRun) -> None:
-        self._database = database
-        self._run = run
-        self._connection: Connection | None = None
-        self._committed = 0
+    def counted(connection: Connection) -> Result:
+        repeated = held.losses > losses
+        if repeated:
+            run.count_retry(connection)
+        return work(connection, repeated)
 
-    def __enter__(self) -> _Writer:
-        return self
+    return held.repeat(counted)
 
-    def __exit__(self, *_: object) -> None:
-        self._drop()
 
-    def commit(self, batch: Callable[[Connection], None]) -> None:
-        """Commit `batch` exactly once, whatever happens to the connection."""
-        self.repeat_until_done(
-            batch, is_done=lambda connection: self._run.batches(connection) > self._committed
-        )
-        self._committed += 1
+def _once(
+    number: int, run: IngestRun, batch: Callable[[Connection], None]
+) -> Callable[[Connection, bool], None]:
+    """`batch`, the `number`-th of its run, unless it was committed though the answer was lost."""
 
-    def repeat_until_done(
-        self,
-        work: Callable[[Connection], None],
-        is_done: Callable[[Connection], bool] = lambda _connection: False,
-    ) -> None:
-        """Do `work` in a transaction, again on a new connection where the old one is lost."""
-        for attempt in range(MOST_ATTEMPTS):
-            try:
-                connection = self._open()
-                with as_trisignal_errors(self._database), connection.transaction():
-                    if attempt:
-                        self._run.count_retry(connection)
-                        if is_done(connection):
-                            return
-                    work(connection)
-            except DatabaseUnavailableError:
-                self._drop()
-                if attempt == MOST_ATTEMPTS - 1:
-                    raise
-                # Shorter for some and longer for others, so that many runs don't come back at once.
-                time.sleep(FIRST_WAIT_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
-            else:
-                return
+    def unless_committed(connection: Connection, repeated: bool) -> None:
+        if not repeated or run.batches(connection) == number:
+            batch(connection)
 
-    def _open(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._database.open("bars writer", autocommit=True)
-            with as_trisignal_errors(self._database):
-                # A server that was restarted forgot that this run is alive.
-                hold_ingest_run(self._connection, self._run.id)
-        return self._connection
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    return unless_committed
 
 
 def _replacement(
@@ -159,19 +131,32 @@ def _replacement(
 
 
 def _batches(delivery: Screened, dates: DateRange, batch_rows: int) -> Iterator[_Batch]:
-    """Slices of time that tile `dates`, each with at most `batch_rows` bars to write."""
+    """Slices of time that tile `dates`, each with at most `batch_rows` rows, rejected ones too.
+
+    A minute is never cut: one that was delivered more often than that is a batch of its own.
+    """
     bars, rejected = delivery.accepted, delivery.rejected
-    starts = [dates.start_ns, *bars.ts[batch_rows::batch_rows].tolist()]
-    for start_ns, end_ns in zip(starts, [*starts[1:], dates.end_ns], strict=True):
-        inside = (rejected.ts >= start_ns) & (rejected.ts < end_ns)
+    ts = np.sort(np.concatenate((bars.ts, rejected.ts)))
+    starts = [dates.start_ns]
+    row = 0
+    while row + batch_rows < len(ts):
+        after = int(np.searchsorted(ts, ts[row + batch_rows]))
+        if after == row:
+            after = int(np.searchsorted(ts, ts[row], side="right"))
+        if after < len(ts):
+            starts.append(int(ts[after]))
+        row = after
+    for start_ns, end_ns in pairwise([*starts, dates.end_ns]):
+        first, last = np.searchsorted(rejected.ts, [start_ns, end_ns])
+        inside = slice(int(first), int(last))
         yield _Batch(
             bars.between(start_ns, end_ns),
             {
-                rule: int(np.count_nonzero(mask & inside))
+                rule: int(np.count_nonzero(mask[inside]))
                 for rule, mask in delivery.broken.items()
-                if (mask & inside).any()
+                if mask[inside].any()
             },
-            int(np.count_nonzero(inside)),
+            int(last - first),
             start_ns,
             end_ns,
         )

@@ -9,6 +9,7 @@ import psycopg
 
 from trisignal_pipeline.errors import SymbolBusyError, TableLockedError
 from trisignal_pipeline.storage.connection import Connection, Database, scalar, set_lock_timeout
+from trisignal_pipeline.storage.lasting_connection import LastingConnection
 
 # The first of the two keys of an advisory lock says what the second one is. 0x7516_0000 is the lock
 # of migrations, 0x7516_0010 that of ensure_time_partitions.
@@ -17,27 +18,54 @@ _INGEST_RUN = 0x7516_0002
 _CATALOGUE = 0x7516_0003
 
 DEFAULT_PATIENCE_SECONDS = 600
+RETAKE_PATIENCE_SECONDS = 10
+
+
+class HeldSymbol(LastingConnection):
+    """The connection that holds a symbol's lock.
+
+    What is written through it is written under the lock: one can't be lost without the other. A
+    new connection takes the lock again before it does anything.
+    """
+
+    def __init__(self, database: Database, symbol: str) -> None:
+        super().__init__(database, "symbol lock")
+        self.symbol = symbol
 
 
 @contextmanager
 def symbol_lock(
     database: Database, symbol: str, patience_seconds: float = DEFAULT_PATIENCE_SECONDS
-) -> Iterator[None]:
+) -> Iterator[HeldSymbol]:
     """Hold `symbol` so that no other run changes its bars or signals meanwhile.
 
     Raises:
-        SymbolBusyError: another run still held it after `patience_seconds`.
+        SymbolBusyError: another run still held it after `patience_seconds`; or, here and in any
+            work done later, another run took it while the connection was lost.
+        DatabaseUnavailableError: the server can't be reached.
     """
-    with database.connect("symbol lock", autocommit=True) as connection:
+    held = HeldSymbol(database, symbol)
+    patience = patience_seconds
+
+    def take(connection: Connection) -> None:
         key = scalar(connection, "SELECT hashtext(%s)", symbol)
         try:
-            _wait_for(connection, _SYMBOL, key, patience_seconds)
+            _wait_for(connection, _SYMBOL, key, patience)
         except psycopg.errors.LockNotAvailable:
             raise SymbolBusyError(
                 f"{symbol}: another run is working on this symbol and did not finish within "
-                f"{patience_seconds:g} s; run the same again once it has"
+                f"{patience:g} s; run the same again once it has"
             ) from None
-        yield
+        set_lock_timeout(connection, database.lock_timeout_seconds)
+
+    try:
+        held.open()
+        with held.prepared(take):
+            # Long enough for a server to notice that the old connection is dead.
+            patience = min(patience_seconds, RETAKE_PATIENCE_SECONDS)
+            yield held
+    finally:
+        held.close()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from trisignal_pipeline.storage.binary_copy import copy_in, timestamps
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.migrations import migrate
 from trisignal_pipeline_tests.benchmarks.measurement import Measured
 from trisignal_pipeline_tests.signal.generated_bars import session_minutes, walk
@@ -86,19 +87,21 @@ def written(database: Database, table: BarsTable, bars: Bars, batch_rows: int) -
     """Seconds to make `bars` all that `table` holds of their dates."""
     dates = DateRange(date_of_ns(int(bars.ts[0])), date_of_ns(int(bars.ts[-1])))
     began = time.perf_counter()
-    with ingest_run(
-        database,
-        asset=f"{table.layer}_bars",
-        symbol=SYMBOL,
-        dates=dates,
-        source="dbn_files",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, SYMBOL) as held,
+        ingest_run(
             database,
+            asset=f"{table.layer}_bars",
+            symbol=SYMBOL,
+            dates=dates,
+            source="dbn_files",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             table,
-            SYMBOL,
             dates,
             Screened(bars, Bars.empty(), {}),
             source="legacy",

@@ -24,6 +24,7 @@ from trisignal_pipeline.storage.bars import CLEAN
 from trisignal_pipeline.storage.connection import Database, scalar
 from trisignal_pipeline.storage.doubts import doubts
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.signal_computation import compute_signals
 from trisignal_pipeline_tests.benchmarks.bars_speed import SYMBOL, own_database
 from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of
@@ -64,19 +65,21 @@ def computed(database: Database, dates: Iterable[date], *, only_in_doubt: bool =
 
 def stored(database: Database, bars: Bars, dates: DateRange) -> None:
     """Make the clean bars of `dates` those of `bars`."""
-    with ingest_run(
-        database,
-        asset="clean_bars",
-        symbol=SYMBOL,
-        dates=dates,
-        source="legacy",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, SYMBOL) as held,
+        ingest_run(
             database,
+            asset="clean_bars",
+            symbol=SYMBOL,
+            dates=dates,
+            source="legacy",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             CLEAN,
-            SYMBOL,
             dates,
             Screened(bars.between(dates.start_ns, dates.end_ns), Bars.empty(), {}),
             source="legacy",

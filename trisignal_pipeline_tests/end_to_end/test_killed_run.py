@@ -151,7 +151,7 @@ def _waits_for_rows(pipeline: Pipeline) -> bool:
         pipeline.query(
             """
             SELECT pid FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = 'trisignal bars writer'
+            WHERE datname = current_database() AND application_name = 'trisignal symbol lock'
               AND wait_event_type = 'Lock'
             """
         )

@@ -20,6 +20,7 @@ from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import CLEAN
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.replay import replay
 from trisignal_pipeline.storage.selection import selected_dates
 from trisignal_pipeline.storage.signals import replace_signals
@@ -81,16 +82,19 @@ def with_roll(bars: Bars, on: date = ROLL) -> Bars:
 
 def store_clean(database: Database, bars: Bars, dates: DateRange) -> None:
     """Write clean bars and call `dates` finished, as the asset does."""
-    with ingest_run(
-        database,
-        asset="clean_bars",
-        symbol=NQ,
-        dates=dates,
-        source="legacy",
-        dataset="GLBX.MDP3",
-    ) as run:
+    with (
+        symbol_lock(database, NQ) as held,
+        ingest_run(
+            database,
+            asset="clean_bars",
+            symbol=NQ,
+            dates=dates,
+            source="legacy",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
         delivery = screen(clean_bar(HygieneThresholds(price_floor=0)), Delivered.of_one(bars))
-        write_range(database, run, CLEAN, NQ, dates, delivery, source="legacy", batch_rows=200_000)
+        write_range(held, run, CLEAN, dates, delivery, source="legacy", batch_rows=200_000)
 
 
 def store_signals(database: Database, dates: DateRange) -> None:

@@ -11,6 +11,7 @@ from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline_tests.storage.stored_bars import (
     NQ,
     all_rows,
@@ -83,19 +84,21 @@ def require_same(database: Database, run_id: int, undisturbed: Left) -> None:
 
 def write(database: Database, on_batch: Callable[[int], None]) -> int:
     """Write the delivery under an audit row, whose id is returned."""
-    with ingest_run(
-        database,
-        asset="legacy_bars",
-        symbol=NQ,
-        dates=DATES,
-        source="dbn_files",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, NQ) as held,
+        ingest_run(
             database,
+            asset="legacy_bars",
+            symbol=NQ,
+            dates=DATES,
+            source="dbn_files",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             LEGACY,
-            NQ,
             DATES,
             delivered(DELIVERY),
             source="legacy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 
 NQ = "GLBX.MDP3:NQ"
 DAY = date(2024, 6, 17)
@@ -95,25 +96,29 @@ def store(
     symbol: str = NQ,
     table: BarsTable = LEGACY,
     batch_rows: int = 500,
+    on_batch: Callable[[int], None] = lambda _bars: None,
 ) -> int:
     """Write `rows` as the assets do, under an audit row of its own, whose id is returned."""
-    with ingest_run(
-        database,
-        asset=f"{table.layer}_bars",
-        symbol=symbol,
-        dates=dates,
-        source="legacy",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, symbol) as held,
+        ingest_run(
             database,
+            asset=f"{table.layer}_bars",
+            symbol=symbol,
+            dates=dates,
+            source="legacy",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             table,
-            symbol,
             dates,
             delivered(rows),
             source="legacy",
             batch_rows=batch_rows,
+            on_batch=on_batch,
         )
     return run.id
 

@@ -22,6 +22,7 @@ from trisignal_pipeline.storage.audit import (
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.replacement import Written
 from trisignal_pipeline_tests.storage.stored_bars import (
     DAY,
@@ -112,12 +113,15 @@ def test_what_was_committed_before_a_failure_is_counted(database: Database) -> N
         if len(table_rows(database.url, LEGACY)) == 4:
             raise TooMuchError
 
-    with pytest.raises(TooMuchError), _run(database) as run:
+    with (
+        pytest.raises(TooMuchError),
+        symbol_lock(database, NQ) as held,
+        _run(database) as run,
+    ):
         write_range(
-            database,
+            held,
             run,
             LEGACY,
-            NQ,
             WEEK,
             delivered(bar(minute) for minute in range(10)),
             source="dbn_files",

@@ -15,6 +15,7 @@ from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.ingest import write_range
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline_tests.storage.stored_bars import (
     DAY,
     NQ,
@@ -122,6 +123,26 @@ def test_batches_of_any_size_give_the_same_table(
     ]
 
 
+def test_a_batch_holds_rejected_rows_as_well(database: Database) -> None:
+    rows = [bar(minute, high=PRICE_UNIT) for minute in range(9)] + [bar(20)]
+    heard: list[int] = []
+
+    run_id = store(database, rows, days_from(DAY, 1), batch_rows=4, on_batch=heard.append)
+
+    assert heard == [0, 0, 1]
+    assert _counts(database, run_id) == (10, 1, 0, 0, 9, 0)
+
+
+def test_a_minute_is_never_cut_in_two(database: Database) -> None:
+    rows = [bar(0), *(bar(1, volume=n) for n in range(7)), bar(2), bar(3)]
+    heard: list[int] = []
+
+    run_id = store(database, rows, days_from(DAY, 1), batch_rows=3, on_batch=heard.append)
+
+    assert heard == [1, 1, 2]
+    assert _counts(database, run_id) == (10, 4, 0, 0, 6, 0)
+
+
 def test_the_audit_has_the_first_and_last_minute_as_the_table_stamps_them(
     database: Database,
 ) -> None:
@@ -204,19 +225,21 @@ def test_of_changed_dates_only_those_are_being_written_until_the_end(database: D
     def look(_bars: int) -> None:
         seen.append([row[2] for row in _dates(database)])
 
-    with ingest_run(
-        database,
-        asset="legacy_bars",
-        symbol=NQ,
-        dates=days,
-        source="dbn_files",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, NQ) as held,
+        ingest_run(
             database,
+            asset="legacy_bars",
+            symbol=NQ,
+            dates=days,
+            source="dbn_files",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             LEGACY,
-            NQ,
             days,
             delivered(rows),
             source="dbn_files",
@@ -233,19 +256,21 @@ def test_progress_hears_of_every_bar(database: Database) -> None:
     rows = [bar(minute) for minute in range(10)]
     heard: list[int] = []
 
-    with ingest_run(
-        database,
-        asset="legacy_bars",
-        symbol=NQ,
-        dates=days_from(DAY, 1),
-        source="dbn_files",
-        dataset="GLBX.MDP3",
-    ) as run:
-        write_range(
+    with (
+        symbol_lock(database, NQ) as held,
+        ingest_run(
             database,
+            asset="legacy_bars",
+            symbol=NQ,
+            dates=days_from(DAY, 1),
+            source="dbn_files",
+            dataset="GLBX.MDP3",
+        ) as run,
+    ):
+        write_range(
+            held,
             run,
             LEGACY,
-            NQ,
             days_from(DAY, 1),
             delivered(rows),
             source="dbn_files",

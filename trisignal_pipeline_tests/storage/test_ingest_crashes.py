@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from trisignal_pipeline.errors import DatabaseUnavailableError
-from trisignal_pipeline.storage import ingest
+from trisignal_pipeline.storage import lasting_connection
 from trisignal_pipeline.storage.audit import close_stale_runs
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.connection import Database
@@ -42,7 +42,7 @@ from trisignal_pipeline_tests.storage.stored_bars import all_rows, one_row, stor
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(lasting_connection, "FIRST_WAIT_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_server_that_crashes_and_comes_back_in_mid_run_goes_unnoticed(
     crashing: _CrashingServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "FIRST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(lasting_connection, "FIRST_WAIT_SECONDS", 0.2)
     store(crashing.database, BEFORE, DATES)
     batches = count(1)
     restarts: list[threading.Thread] = []

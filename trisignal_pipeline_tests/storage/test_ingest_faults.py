@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from trisignal_pipeline.storage import ingest
+from trisignal_pipeline.storage import lasting_connection
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline_tests.storage.disturbed_run import (
     BATCH_ROWS,
@@ -28,7 +28,7 @@ from trisignal_pipeline_tests.storage.stored_bars import one_row, store
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(lasting_connection, "FIRST_WAIT_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -109,20 +109,26 @@ def test_an_audit_killed_while_it_closes_a_success_closes_it_all_the_same(
     ) == ("success", 0, BATCHES + 2)
 
 
-@pytest.mark.parametrize("batch", range(1, BATCHES + 2))
+# The symbol's lock, the audit's row in three steps, and the lock of the run come before the first
+# batch; the mark on the dates and the end of the audit's row after the last one.
+FIRST_BATCH = 6
+COMMITS = FIRST_BATCH + BATCHES + 1
+
+
+@pytest.mark.parametrize("commit", range(1, COMMITS + 1))
 def test_a_batch_whose_commit_was_not_confirmed_is_not_counted_twice(
     database: Database,
     undisturbed: Left,
-    batch: int,
+    commit: int,
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="relay-"))  # of a length that a socket's name can have
-    with lossy(database.url, folder, lose=batch) as (url, relay):
+    with lossy(database.url, folder, lose=commit) as (url, relay):
         run_id = store(Database(url), DELIVERY, DATES, batch_rows=BATCH_ROWS)
     shutil.rmtree(folder)
 
     assert relay.lost == 1
     require_same(database, run_id, undisturbed)
-    assert _retries(database, run_id) == 1
+    assert _retries(database, run_id) == (FIRST_BATCH <= commit < COMMITS)
 
 
 def test_a_writer_killed_between_batches_goes_on(database: Database, undisturbed: Left) -> None:
@@ -133,7 +139,7 @@ def test_a_writer_killed_between_batches_goes_on(database: Database, undisturbed
             with psycopg.connect(database.url) as other:
                 other.execute(
                     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE "
-                    "datname = current_database() AND application_name = 'trisignal bars writer'"
+                    "datname = current_database() AND application_name = 'trisignal symbol lock'"
                 )
 
     run_id = write(database, end_the_writer)

@@ -12,18 +12,17 @@ import pandera.pandas as pa
 from pydantic import Field
 
 from trisignal_pipeline.market.dates import DateRange, iso_minute
-from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
-from trisignal_pipeline.schemas import Screened, Verdict, bar_frame, judge, screen, verdicts
+from trisignal_pipeline.schemas import Screened, Verdict, bar_frame, judge, verdicts
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
 from trisignal_pipeline.storage.bars import BarsTable, read_bars
-from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, write_range
+from trisignal_pipeline.storage.locks import HeldSymbol
 from trisignal_pipeline.storage.replacement import Written
 
 
@@ -46,7 +45,7 @@ class BarsWriting:
     postgres: PostgresResource
     progress: Progress
     config: WritingConfig
-    connection: Connection
+    held: HeldSymbol
     market: Market
     table: BarsTable
     schema: pa.DataFrameSchema
@@ -55,26 +54,23 @@ class BarsWriting:
     def write(
         self,
         dates: DateRange,
-        delivered: Delivered,
+        screened: Screened,
         *,
         source: str,
         files: Sequence[IngestFile] = (),
     ) -> Written:
-        """Make what stands of `delivered` all that the table holds of `dates`, and report it.
+        """Make what stands of a delivery all that the table holds of `dates`, and report it.
 
-        `files` are what was delivered, in the order that `delivered.origin` counts by.
+        `files` are what was delivered, in the order that `screened.origin` counts by.
         """
         started = time.perf_counter()
-        symbol = str(self.market.symbol)
-        screened = screen(self.schema, delivered)
         with self.postgres.ingest_run(
             self.context, self.market, dates, source=source, files=files
         ) as run:
-            write_range(
-                self.postgres.database(),
+            written = write_range(
+                self.held,
                 run,
                 self.table,
-                symbol,
                 dates,
                 screened,
                 source=source,
@@ -82,14 +78,13 @@ class BarsWriting:
                 batch_rows=self.config.batch_rows,
                 on_batch=lambda bars: self.progress.advance(self.report.asset, bars),
             )
-        written = run.written(self.connection)
         seconds = time.perf_counter() - started
         self.context.log.info(
             "%s %s: %d bars delivered, %d inserted, %d updated, %d unchanged, %d removed, "
             "%d rejected, %.1f s",
-            symbol,
+            self.held.symbol,
             dates,
-            len(delivered.bars),
+            len(screened.accepted) + len(screened.rejected),
             written.inserted,
             written.updated,
             written.unchanged,
@@ -103,11 +98,11 @@ class BarsWriting:
     def _report(
         self, dates: DateRange, screened: Screened, seconds: float, files: Sequence[IngestFile]
     ) -> None:
-        symbol = str(self.market.symbol)
-        stored = read_bars(self.connection, self.table, symbol, dates.start_ns, dates.end_ns)
+        symbol = self.held.symbol
+        stored = self.held.repeat(read_bars, self.table, symbol, dates.start_ns, dates.end_ns)
+        described = self.held.repeat(complete_dates, symbol, self.table.layer, dates)
         of_stored = judge(self.schema, bar_frame(stored), dates)
         of_rejected = verdicts(bar_frame(screened.rejected), screened.broken, dates)
-        described = complete_dates(self.connection, symbol, self.table.layer, dates)
         minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
         for position, day in enumerate(dates):
             rejected = of_rejected[day]

@@ -16,7 +16,7 @@ from trisignal_pipeline.orchestration.partition_checks import check_per_partitio
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import clean_bar
+from trisignal_pipeline.schemas import clean_bar, screen
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import complete_dates
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
@@ -60,14 +60,11 @@ def clean_bars(
     report = PartitionReport(NAME, CHECK)
     database = postgres.database()
     for scope in symbol_dates(context):
-        with (
-            symbol_lock(database, scope.symbol),
-            database.connect(NAME, autocommit=True) as connection,
-        ):
-            market = registry.market(connection, scope.symbol)
+        with symbol_lock(database, scope.symbol) as held:
             whole = DateRange(scope.dates[0], scope.dates[-1])
-            there = complete_dates(connection, scope.symbol, LEGACY.layer, whole)
-            broken = broken_dates(connection, scope.symbol, legacy_bars.NAME, whole)
+            market = held.repeat(registry.market, scope.symbol)
+            there = held.repeat(complete_dates, scope.symbol, LEGACY.layer, whole)
+            broken = held.repeat(broken_dates, scope.symbol, legacy_bars.NAME, whole)
             minutes = expected_minutes(market.session_profile, whole.start, whole.end)
             usable = []
             for day in scope.dates:
@@ -90,7 +87,7 @@ def clean_bars(
                 postgres,
                 progress,
                 config,
-                connection,
+                held,
                 market,
                 CLEAN,
                 clean_bar(market.hygiene),
@@ -98,7 +95,8 @@ def clean_bars(
             )
             for dates in (year for span in contiguous_ranges(usable) for year in by_year(span)):
                 progress.begin(NAME, scope.symbol, dates)
-                legacy = read_bars(connection, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
-                writing.write(dates, Delivered.of_one(legacy), source="legacy")
-            report.record(connection, scope.symbol, context.run.run_id)
+                legacy = held.repeat(read_bars, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
+                screened = screen(writing.schema, Delivered.of_one(legacy))
+                writing.write(dates, screened, source="legacy")
+            held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)

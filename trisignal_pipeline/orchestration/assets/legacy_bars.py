@@ -24,7 +24,7 @@ from trisignal_pipeline.orchestration.resources import (
     RawFolderResource,
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import legacy_bar
+from trisignal_pipeline.schemas import legacy_bar, screen
 from trisignal_pipeline.sources.dbn_file import read_bars
 from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import IngestFile
@@ -72,14 +72,11 @@ def legacy_bars(
     report = PartitionReport(NAME, CHECK)
     database = postgres.database()
     for scope in symbol_dates(context):
-        with (
-            symbol_lock(database, scope.symbol),
-            database.connect(NAME, autocommit=True) as connection,
-        ):
-            market = registry.market(connection, scope.symbol)
+        with symbol_lock(database, scope.symbol) as held:
+            market = held.repeat(registry.market, scope.symbol)
             whole = DateRange(scope.dates[0], scope.dates[-1])
-            coverage = catalogue.coverage(connection, raw_folder.path(), market, whole)
-            known = catalogue.traded(connection, raw_folder.path(), market)
+            coverage = held.repeat(catalogue.coverage, raw_folder.path(), market, whole)
+            known = held.repeat(catalogue.traded, raw_folder.path(), market)
             leads = lead_contracts(known, market.roll_rule, market.rank)
             minutes = expected_minutes(market.session_profile, whole.start, whole.end)
             covered = []
@@ -104,7 +101,7 @@ def legacy_bars(
                 postgres,
                 progress,
                 config,
-                connection,
+                held,
                 market,
                 LEGACY,
                 legacy_bar(market.hygiene),
@@ -115,13 +112,13 @@ def legacy_bars(
                 progress.begin(NAME, scope.symbol, dates)
                 writing.write(
                     dates,
-                    lead_bars(files, leads, dates),
+                    screen(writing.schema, lead_bars(files, leads, dates)),
                     source="dbn_files",
                     files=[
                         IngestFile(file.path.name, file.sha256, file.promised) for file in files
                     ],
                 )
-            report.record(connection, scope.symbol, context.run.run_id)
+            held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)
 
 
