@@ -13,6 +13,7 @@ where (file, symbol, minute), and what to do next.
         ApiUnavailableError           the Databento API is away, busy, or broke off in mid-answer
       TerminalError
         ConfigurationError            a setting that can't be used
+        NotPermittedError             something that the database's user may not do
         UnknownSymbolError            a symbol that is not in the registry
         SymbolError                   a symbol that is malformed or can't be mapped
         RangeError                    a date range that makes no sense
@@ -68,6 +69,10 @@ class ApiUnavailableError(TransientError):
 
 class ConfigurationError(TerminalError):
     """A setting that can't be used."""
+
+
+class NotPermittedError(TerminalError):
+    """Something that the user of the database may not do."""
 
 
 class UnknownSymbolError(TerminalError):

@@ -184,7 +184,7 @@ class Pipeline:
 
     def query(self, statement: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows of a query, or none of a statement without rows; committed."""
-        with self.database.connect("tests") as connection:
+        with Database(self.database.url, role=None).connect("tests") as connection:
             cursor = connection.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 

@@ -38,7 +38,7 @@ def bars(symbol: str, timeframe: str, start: date, end: date, form: str) -> None
     trisignal bars GLBX.MDP3:NQ --tf 4h --start 2024-11-01 --end 2024-11-30 --format csv
     """
     dates = DateRange(start, end)
-    database = ready_database(Settings.from_environment())
+    database = ready_database(Settings.from_environment()).reading()
     with database.connect("bars") as connection:
         market = registry.market(connection, symbol)
         found = queries.bars(connection, market, timeframe, dates)

@@ -10,7 +10,11 @@ from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
-from trisignal_pipeline.storage.migrations import current_revision, head_revision
+from trisignal_pipeline.storage.migrations import (
+    current_revision,
+    grant_to_roles,
+    head_revision,
+)
 from trisignal_pipeline.storage.migrations import migrate as migrate_schema
 
 
@@ -25,8 +29,15 @@ def db() -> None:
 
 @db.command()
 def migrate() -> None:
-    """Bring the schema up to date. Tables of an earlier system are taken over with their rows."""
-    applied = migrate_schema(Database.for_settings(Settings.from_environment()).url)
+    """Bring the schema up to date. Tables of an earlier system are taken over with their rows.
+
+    Makes the roles trisignal_writer and trisignal_reader too, where the user may, and gives them
+    what they need in this database.
+    """
+    url = Database.for_settings(Settings.from_environment()).url
+    applied = migrate_schema(url)
+    if not applied:
+        grant_to_roles(url)
     click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
 
 

@@ -54,7 +54,7 @@ def demo() -> None:
 
 
 def _print_what_is_there(settings: Settings) -> None:
-    database = ready_database(settings)
+    database = ready_database(settings).reading()
     for title, query in (
         (
             "Rows (legacy bars are stamped by the close, the others by the open)",
@@ -72,7 +72,7 @@ def _require_a_place_for_play(settings: Settings) -> None:
     own = settings.raw_dir / SAMPLE_FOLDER
     if settings.raw_dir.is_dir():
         _require_none_else(candidate_files(settings.raw_dir), own)
-    with ready_database(settings).connect("demo") as connection:
+    with ready_database(settings).reading().connect("demo") as connection:
         stranger = scalar(
             connection,
             """

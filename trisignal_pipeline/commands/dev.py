@@ -21,7 +21,7 @@ def dev(host: str, port: int) -> None:
     from trisignal_pipeline.orchestration.partitions import sync_symbols  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    with database_for_work(settings).connect("dev") as connection:
+    with database_for_work(settings).reading().connect("dev") as connection:
         active = registry.active_symbols(connection)
     with open_instance(settings) as instance:
         sync_symbols(instance, active)

@@ -51,7 +51,7 @@ def explain(symbol: str, ts: int, form: str) -> None:
     \b
     trisignal explain GLBX.MDP3:NQ 2024-11-01T00:15:00Z
     """
-    database = ready_database(Settings.from_environment())
+    database = ready_database(Settings.from_environment()).reading()
     with database.connect("explain", autocommit=True) as connection:
         explained = explain_minute(connection, registry.market(connection, symbol), ts)
     if form == "json":

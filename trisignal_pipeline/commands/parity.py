@@ -69,7 +69,7 @@ def parity(
     with 1 otherwise.
     """
     export = _between(read_chart_export(file), start, end)
-    database = ready_database(Settings.from_environment())
+    database = ready_database(Settings.from_environment()).reading()
     with database.connect("parity") as connection:
         found = compare(connection, registry.market(connection, symbol), export, shown)
     for warning in found.warnings:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 
 import click
 
 from trisignal_pipeline.commands.arguments import symbol_and_dates
 from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.errors import NotPermittedError
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.query import operations, signals
 from trisignal_pipeline.query.tables import Table
@@ -57,8 +59,11 @@ def runs(symbol: str | None, limit: int, form: str) -> None:
 
     read = inserted + updated + unchanged + rejected; rows no longer delivered are removed.
     """
-    database = database_for_work(Settings.from_environment())
-    with database.connect("runs") as connection:
+    settings = Settings.from_environment()
+    # Who may only read sees a run that was killed as it was left.
+    with suppress(NotPermittedError):
+        database_for_work(settings)
+    with ready_database(settings).reading().connect("runs") as connection:
         query = operations.ingest_runs_in_short if form == "table" else operations.ingest_runs
         print_table(query(connection, limit, symbol), form)
 
@@ -66,7 +71,7 @@ def runs(symbol: str | None, limit: int, form: str) -> None:
 def _print_signals(
     query: Callable[[Connection, str, DateRange], Table], symbol: str, dates: DateRange, form: str
 ) -> None:
-    database = ready_database(Settings.from_environment())
+    database = ready_database(Settings.from_environment()).reading()
     with database.connect("reading") as connection:
         registry.market(connection, symbol)
         print_table(query(connection, symbol, dates), form)

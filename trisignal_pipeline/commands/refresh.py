@@ -25,7 +25,7 @@ def refresh(symbol: str | None) -> None:
     """
     settings = Settings.from_environment()
     database = ready_database(settings)
-    with database.connect("refresh") as connection:
+    with database.reading().connect("refresh") as connection:
         if symbol is not None:
             registry.market(connection, symbol)
         found = [doubt for doubt in doubts(connection) if symbol in (None, doubt.symbol)]
@@ -49,7 +49,7 @@ def refresh(symbol: str | None) -> None:
                 for failure in run.failures:
                     message = f"{failure.step}: {failure.error_class}: {failure.message}"
                     click.echo(f"error: {doubt.symbol} {message}", err=True)
-    with database.connect("refresh") as connection:
+    with database.reading().connect("refresh") as connection:
         left = [doubt for doubt in doubts(connection) if symbol in (None, doubt.symbol)]
     for doubt in left:
         dates = DateRange(doubt.first, doubt.last)

@@ -14,5 +14,5 @@ from trisignal_pipeline.storage.readiness import ready_database
 @format_option
 def status(form: str) -> None:
     """Print what is stored of each symbol: dates, bars, triangles, and what is in doubt."""
-    with ready_database(Settings.from_environment()).connect("status") as connection:
+    with ready_database(Settings.from_environment()).reading().connect("status") as connection:
         print_table(symbol_states(connection), form)

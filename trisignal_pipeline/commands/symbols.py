@@ -57,7 +57,7 @@ def symbols() -> None:
 @format_option
 def list_(form: str) -> None:
     """Print the registry."""
-    with ready_database(Settings.from_environment()).connect("symbols") as connection:
+    with ready_database(Settings.from_environment()).reading().connect("symbols") as connection:
         found = registry.list_symbols(connection)
     print_table(Table(_LISTED, (tuple(row[name] for name in _LISTED) for row in found)), form)
 
@@ -105,7 +105,7 @@ def _tell_dagster() -> None:
     from trisignal_pipeline.orchestration.partitions import sync_symbols  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    with ready_database(settings).connect("symbols") as connection:
+    with ready_database(settings).reading().connect("symbols") as connection:
         active = registry.active_symbols(connection)
     with open_instance(settings) as instance:
         sync_symbols(instance, active)

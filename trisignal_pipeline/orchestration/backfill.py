@@ -86,7 +86,7 @@ def backfill(
     """
     started = time.perf_counter()
     database = ready_database(settings)
-    with database.connect("backfill") as connection:
+    with database.reading().connect("backfill") as connection:
         registry.market(connection, symbol)
         known = registry.active_symbols(connection)
     definitions = build_defs({"progress": progress or NobodyWatches()})
@@ -113,7 +113,7 @@ def backfill(
             return runs[-1].success
 
         if all(materialize(year) for year in by_year(dates)):
-            with database.connect("backfill") as connection:
+            with database.reading().connect("backfill") as connection:
                 market = registry.market(connection, symbol)
                 moved = misled_dates(connection, settings.raw_dir, market)
             rolled += [year for span in contiguous_ranges(moved) for year in by_year(span)]
@@ -122,7 +122,7 @@ def backfill(
                 runs += refreshed.runs
                 recomputed += refreshed.ranges
     run_ids = tuple(run.run_id for run in runs)
-    with database.connect("backfill") as connection:
+    with database.reading().connect("backfill") as connection:
         return Backfilled(
             symbol,
             dates,

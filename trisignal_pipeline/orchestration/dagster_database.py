@@ -68,7 +68,7 @@ def _for_dagster(url: URL) -> str:
 
 
 def _create_if_absent(server_url: str, name: str) -> None:
-    with Database(server_url).connect("dagster database", autocommit=True) as connection:
+    with Database(server_url, role=None).connect("dagster database", autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if known.fetchone() is not None:
             return

@@ -53,7 +53,7 @@ def signals_follow_the_bars(
     context: dg.SensorEvaluationContext, postgres: PostgresResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run for every symbol in doubt that has none under way, nor one that just failed."""
-    with postgres.database().connect("doubt sensor") as connection:
+    with postgres.database().reading().connect("doubt sensor") as connection:
         found = doubts(connection)
         verdict = history_verdict(connection)
     seen = json.dumps([[doubt.symbol, doubt.from_ns, doubt.dates] for doubt in found])

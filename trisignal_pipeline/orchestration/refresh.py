@@ -60,5 +60,5 @@ def refresh_symbol(
 
 
 def _doubt_of(database: Database, symbol: str) -> Doubt | None:
-    with database.connect("refresh") as connection:
+    with database.reading().connect("refresh") as connection:
         return next((doubt for doubt in doubts(connection) if doubt.symbol == symbol), None)

@@ -18,7 +18,7 @@ def symbols_follow_the_registry(
     context: dg.SensorEvaluationContext, postgres: PostgresResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for what `sync_symbols` would do at once."""
-    with postgres.database().connect("registry sensor") as connection:
+    with postgres.database().reading().connect("registry sensor") as connection:
         wanted = registry.active_symbols(connection)
     known = context.instance.get_dynamic_partitions(SYMBOL_DIMENSION)
     added = [symbol for symbol in wanted if symbol not in known]

@@ -5,22 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, LiteralString
 from urllib.parse import unquote
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, dict_row
 
 from trisignal_pipeline.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
+    NotPermittedError,
     TableLockedError,
     TrisignalError,
 )
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.embedded import running_server
+from trisignal_pipeline.storage.roles import Role, taking
 
 Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
@@ -34,10 +37,12 @@ class Database:
     """One PostgreSQL database. The URL may hold a password and is never printed.
 
     lock_timeout_seconds   how long a statement waits for a table or row that another session holds
+    role                   what its sessions may do; None: all that the URL's user may
     """
 
     url: str = field(repr=False)
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+    role: Role | None = Role.WRITER
 
     @classmethod
     def for_settings(cls, settings: Settings) -> Database:
@@ -50,6 +55,10 @@ class Database:
             return cls(settings.database_url)
         return cls(running_server(settings.home).url())
 
+    def reading(self) -> Database:
+        """The same database for someone who changes nothing."""
+        return replace(self, role=Role.READER)
+
     @contextmanager
     def connect(self, purpose: str, *, autocommit: bool = False) -> Iterator[Connection]:
         """An open connection, closed at the end; `purpose` is what the server's activity shows.
@@ -59,6 +68,7 @@ class Database:
         Raises:
             DatabaseUnavailableError: the server can't be reached, or went away.
             TableLockedError: another session held what a statement needs for too long.
+            NotPermittedError: the user of the URL may not do what was tried.
             ConfigurationError: the URL is not one PostgreSQL understands.
         """
         connection = self.open(purpose, autocommit=autocommit)
@@ -91,9 +101,14 @@ class Database:
                 # What a server, a database or a role may have set otherwise. Compiling a plan
                 # costs more than any statement here takes.
                 connection.execute(
-                    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET jit = off"
+                    sql.SQL(
+                        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET jit = off; "
+                        "SET lock_timeout = {}; {}"
+                    ).format(
+                        sql.Literal(_milliseconds(self.lock_timeout_seconds)),
+                        sql.SQL("") if self.role is None else taking(self.role),
+                    )
                 )
-                set_lock_timeout(connection, self.lock_timeout_seconds)
         except TrisignalError:
             connection.close()
             raise
@@ -120,16 +135,26 @@ class Database:
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:
     """From now on, wait at most so long for what another session holds; 0 waits for ever."""
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false)", (f"{round(seconds * 1000)}ms",)
-    )
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (_milliseconds(seconds),))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
 
 
 @contextmanager
 def as_trisignal_errors(database: Database) -> Iterator[None]:
-    """Turn a lost connection and a lock in vain into errors of ours, which may pass."""
+    """Turn a lost connection, a lock in vain and what isn't allowed into errors of ours."""
     try:
         yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        user = _parts_of(database.url).get("user", "the user who connected")
+        raise NotPermittedError(
+            f"{user} may not do this in the database {database.place()}: "
+            f"{database.masked(str(error))}; to write it has to be a member of {Role.WRITER}, to "
+            f"read of {Role.READER}, and to change the schema it has to own it: see "
+            "docs/SECURITY.md"
+        ) from error
     except psycopg.errors.LockNotAvailable as error:
         raise TableLockedError(
             f"{_holders(database)} for longer than {database.lock_timeout_seconds:g} s "

@@ -51,7 +51,7 @@ def current_revision(url: str) -> str | None:
     Raises:
         DatabaseUnavailableError: the server can't be reached.
     """
-    with Database(url).connect("schema version", autocommit=True) as connection:
+    with Database(url).reading().connect("schema version", autocommit=True) as connection:
         return _current(connection)
 
 
@@ -98,6 +98,20 @@ def migrate(url: str) -> list[str]:
 
             command.upgrade(_alembic(connection), missing[-1])
         return missing
+
+
+def grant_to_roles(url: str) -> None:
+    """Give the two roles their rights in the database at `url`, and make them if there are none.
+
+    The revision that brought them has done so already, unless its user was not allowed to. Nothing
+    happens for a user who doesn't own the tables.
+
+    Raises:
+        SchemaVersionError: the user may not hand on a right that the roles need.
+        DatabaseUnavailableError: the server can't be reached, or other programs hold the tables.
+    """
+    with _transaction(url) as connection:
+        _driver(connection).execute("SELECT grant_to_roles()")
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -152,7 +166,7 @@ def _transaction(url: str) -> Iterator[sqlalchemy.Connection]:
     """A transaction in which the schema may be changed and nobody else changes it."""
     import sqlalchemy  # noqa: PLC0415  slow to import, seldom needed
 
-    database = Database(url)
+    database = Database(url, role=None)
     # The connection is ours and not made from the URL, which would lose what libpq knows of URLs.
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",

@@ -155,7 +155,7 @@ def test_what_failed_is_rolled_back_and_closed(database: Database) -> None:
 def test_a_lost_connection_may_pass(database: Database) -> None:
     with (
         pytest.raises(DatabaseUnavailableError, match=r"lost .*nothing is counted twice"),
-        database.connect("test", autocommit=True) as connection,
+        Database(database.url, role=None).connect("test", autocommit=True) as connection,
     ):
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 

@@ -52,7 +52,7 @@ def _die_on_call(url: str, table: str, event: str, call: int, each: str = "STATE
         connection.execute(
             f"""
             CREATE SEQUENCE calls;
-            CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+            CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
             BEGIN
                 IF nextval('calls') = {call} THEN
                     PERFORM pg_terminate_backend(pg_backend_pid());
