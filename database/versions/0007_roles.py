@@ -34,7 +34,10 @@ def upgrade() -> None:
                         CREATE ROLE trisignal_reader;
                     END IF;
                     CREATE ROLE trisignal_writer IN ROLE trisignal_reader;
-                    IF NOT pg_has_role('trisignal_writer', 'MEMBER') THEN
+                    -- From 16 on, who makes a role may hand it on and not yet take it.
+                    IF NOT pg_has_role('trisignal_writer',
+                                       CASE WHEN current_setting('server_version_num')::integer
+                                                 >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
                         GRANT trisignal_writer TO CURRENT_USER;
                     END IF;
                 EXCEPTION

@@ -123,6 +123,15 @@ def store(
     return run.id
 
 
+def by_hand(url: str, statement: str, *parameters: object) -> None:
+    """Execute a statement as the owner of the tables, who may do what the product's roles may not.
+
+    Several statements in one text take no parameters.
+    """
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.encode(), parameters or None)
+
+
 def table_rows(url: str, table: BarsTable, symbol: str = NQ, *extra: str) -> list[tuple[Any, ...]]:
     """(ts as stamped, open, high, low, close, volume, contract, *extra) by plain SQL, in order."""
     more = "".join(f", {name}" for name in extra)

@@ -70,7 +70,7 @@ _DISTURBANCE = f"""
     CREATE TABLE disturbance (statement bigint, waits boolean);
     INSERT INTO disturbance VALUES (0, false);
     CREATE SEQUENCE statements;
-    CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE
         planned disturbance;
     BEGIN

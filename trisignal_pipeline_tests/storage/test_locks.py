@@ -15,6 +15,7 @@ from trisignal_pipeline.storage.locks import (
     release_ingest_run,
     symbol_lock,
 )
+from trisignal_pipeline_tests.storage.stored_bars import by_hand
 
 NQ, ES = "GLBX.MDP3:NQ", "GLBX.MDP3:ES"
 
@@ -29,11 +30,12 @@ def _waiting(connection: Connection) -> int:
     return int(row[0])
 
 
-def _end_sessions(connection: Connection, purpose: str) -> None:
-    connection.execute(
+def _end_sessions(database: Database, purpose: str) -> None:
+    by_hand(
+        database.url,
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name = %s",
-        (f"trisignal {purpose}",),
+        f"trisignal {purpose}",
     )
 
 
@@ -96,9 +98,9 @@ def test_a_run_that_waits_gets_the_symbol_when_it_is_free(
     assert got.is_set()
 
 
-def test_a_symbol_is_free_when_its_holder_dies(database: Database, connection: Connection) -> None:
+def test_a_symbol_is_free_when_its_holder_dies(database: Database) -> None:
     with pytest.raises(TransientError), symbol_lock(database, NQ):  # noqa: PT012 the scene
-        _end_sessions(connection, "symbol lock")
+        _end_sessions(database, "symbol lock")
         with symbol_lock(database, NQ, patience_seconds=5):
             raise TransientError
 

@@ -26,6 +26,7 @@ from trisignal_pipeline.storage.registry import (
     market,
     set_symbol,
 )
+from trisignal_pipeline_tests.storage.stored_bars import by_hand
 
 NQ, MGC = "GLBX.MDP3:NQ", "GLBX.MDP3:MGC"
 
@@ -109,8 +110,8 @@ def test_an_unknown_symbol_names_the_command_that_adds_it(connection: Connection
         set_symbol(connection, MGC, {"rank": "1"})
 
 
-def test_an_empty_registry_says_that_it_is(connection: Connection) -> None:
-    connection.execute("DELETE FROM symbol_registry")
+def test_an_empty_registry_says_that_it_is(database_url: str, connection: Connection) -> None:
+    by_hand(database_url, "DELETE FROM symbol_registry")
 
     with pytest.raises(UnknownSymbolError, match="which has none; add it"):
         market(connection, NQ)

@@ -20,7 +20,7 @@ from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.doubts import dates_in_doubt
 from trisignal_pipeline.storage.replay import ReplayedPart, replay
 from trisignal_pipeline.storage.selection import selected_dates
-from trisignal_pipeline_tests.storage.stored_bars import NQ, Bar, all_rows, columns, walk
+from trisignal_pipeline_tests.storage.stored_bars import NQ, Bar, all_rows, by_hand, columns, walk
 from trisignal_pipeline_tests.storage.stored_signals import (
     compute,
     described,
@@ -78,7 +78,7 @@ def test_a_range_is_a_slice_of_one_pass_whatever_was_kept_before(
 ) -> None:
     if not selected_dates(connection, NQ):
         store_days(database, ROWS, SPAN)
-    connection.execute("TRUNCATE signal_checkpoints, signal_dates")
+    by_hand(database.url, "TRUNCATE signal_checkpoints, signal_dates")
     for dates in kept:
         compute(connection, dates)
 
@@ -114,8 +114,9 @@ def test_computing_pieces_in_any_order_gives_what_one_pass_gives(
     store_days(database, ROWS, SPAN)
     compute(connection, SPAN)
     expected = _everything(database)
-    connection.execute(
-        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints"
+    by_hand(
+        database.url,
+        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints",
     )
     rng = random.Random(seed)
     cuts = sorted(rng.sample(range(1, len(DAYS)), 4))
@@ -152,8 +153,9 @@ def test_bars_that_come_in_any_order_end_in_the_same_signals(
 
     assert dates_in_doubt(connection, NQ) == []
     after = _everything(database)
-    connection.execute(
-        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints"
+    by_hand(
+        database.url,
+        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints",
     )
     compute(connection, SPAN)
     assert after == _everything(database)
@@ -178,8 +180,9 @@ def test_corrections_end_in_the_signals_of_the_corrected_bars(
         compute(connection, DateRange(doubtful[0], doubtful[-1]))
 
     corrected = _everything(database)
-    connection.execute(
-        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints"
+    by_hand(
+        database.url,
+        "TRUNCATE bias_series_1m_v1, triangle_events_v1, signal_dates, signal_checkpoints",
     )
     compute(connection, SPAN)
     assert corrected == _everything(database)

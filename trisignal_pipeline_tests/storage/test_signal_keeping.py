@@ -22,7 +22,7 @@ from trisignal_pipeline_tests.storage.signal_history import (
     stored_signals,
     write,
 )
-from trisignal_pipeline_tests.storage.stored_bars import NQ, TICK, Bar, columns, days_from
+from trisignal_pipeline_tests.storage.stored_bars import NQ, TICK, Bar, by_hand, columns, days_from
 
 HISTORY = days_from(date(2023, 12, 20), 70)
 DAY = DateRange(date(2023, 12, 22), date(2023, 12, 22))
@@ -217,8 +217,8 @@ def test_signals_under_other_rules_are_not_vouched_for(
 def test_dates_without_a_signal_do_not_cut_a_refresh(
     computed: Database, connection: Connection
 ) -> None:
-    connection.execute("DELETE FROM bar_dates WHERE date_part('isodow', date) = 6")
-    connection.execute("DELETE FROM signal_dates WHERE date_part('isodow', date) = 6")
+    for table in ("bar_dates", "signal_dates"):
+        by_hand(computed.url, f"DELETE FROM {table} WHERE date_part('isodow', date) = 6")
     registry.set_symbol(connection, NQ, {"higher_timeframe_anchor": "utc"})
     begun: list[DateRange] = []
 
@@ -236,7 +236,7 @@ def test_a_date_that_was_not_asked_for_is_not_computed_by_a_refresh(
         connection.execute(
             f"DELETE FROM {table} WHERE ts >= %s AND ts < %s + 1".encode(), (never, never)
         )
-    connection.execute("DELETE FROM signal_dates WHERE date = %s", (never,))
+    by_hand(computed.url, "DELETE FROM signal_dates WHERE date = %s", never)
     registry.set_symbol(connection, NQ, {"higher_timeframe_anchor": "utc"})
 
     refresh(computed)

@@ -23,6 +23,7 @@ from trisignal_pipeline_tests.storage.stored_bars import (
     NQ,
     Bar,
     all_rows,
+    by_hand,
     columns,
     days_from,
     walk,
@@ -197,20 +198,21 @@ def test_a_failure_in_the_middle_leaves_the_old_signals(
     compute(connection, WEEK)
     before = _everything(database)
     store_days(database, [row._replace(close=row.low) for row in ROWS], WEEK)
-    connection.execute(
+    by_hand(
+        database.url,
         """
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON triangle_events_v1
         FOR EACH ROW EXECUTE FUNCTION refuse();
-        """
+        """,
     )
 
     with pytest.raises(psycopg.errors.RaiseException, match="not today"):
         compute(connection, WEEK)
 
     assert _everything(database) == before
-    connection.execute("DROP TRIGGER refuse ON triangle_events_v1")
+    by_hand(database.url, "DROP TRIGGER refuse ON triangle_events_v1")
     compute(connection, WEEK)
     assert dates_in_doubt(connection, NQ) == []
 
@@ -220,7 +222,7 @@ def test_dates_that_lost_their_bars_lose_their_signals(
 ) -> None:
     store_days(database, ROWS, WEEK)
     compute(connection, WEEK)
-    connection.execute("DELETE FROM bar_dates WHERE date = %s", (MIDDLE,))
+    by_hand(database.url, "DELETE FROM bar_dates WHERE date = %s", MIDDLE)
 
     compute(connection, WEEK)
 
