@@ -1,4 +1,4 @@
-"""The two roles: what each may do and may not, who takes them, and how a database gets on without."""
+"""The two roles: what each may do and may not, who takes them, and what happens without them."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_writer_can_change_neither_the_schema_nor_the_past(
             "CREATE VIEW mine AS SELECT 1",
             "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql RETURN 1",
             "ALTER ROLE trisignal_writer SUPERUSER",
-            "DROP TABLE market_bars_ohlcv_1m_y2023",
+            f"DROP TABLE market_bars_ohlcv_1m_y{DAY.year}",
             "COPY (SELECT 1) TO PROGRAM 'cat'",
         ):
             assert refuses(connection, statement), statement
