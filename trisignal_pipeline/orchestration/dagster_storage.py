@@ -42,8 +42,8 @@ from dagster_shared.record import replace
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
-from trisignal_pipeline.errors import DatabaseUnavailableError
-from trisignal_pipeline.orchestration.dagster_database import dagster_database_url
+from trisignal_pipeline.errors import DatabaseUnavailableError, NotPermittedError
+from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE, dagster_database_url
 from trisignal_pipeline.settings import Settings
 
 CONNECTIONS_KEPT = 2
@@ -119,11 +119,12 @@ class ConnectionPool:
 
         Raises:
             DatabaseUnavailableError: the database can't be reached.
+            NotPermittedError: the user of the URL can't work with it.
         """
+        place = self.engine.url.render_as_string(hide_password=True)
         try:
             connection = self.engine.connect()
         except OperationalError as error:
-            place = self.engine.url.render_as_string(hide_password=True)
             raise DatabaseUnavailableError(
                 f"Dagster's database can't be reached ({place}): {str(error.orig).strip()}; "
                 "check that the server runs and that the database exists"
@@ -131,7 +132,19 @@ class ConnectionPool:
         with connection, connection.execution_options(isolation_level="READ COMMITTED").begin():
             lock = sqlalchemy.func.pg_advisory_xact_lock(_SCHEMA_LOCK)
             connection.execute(sqlalchemy.select(lock))
-            yield not _MAIN_TABLES.issubset(sqlalchemy.inspect(connection).get_table_names())
+            missing = not _MAIN_TABLES.issubset(sqlalchemy.inspect(connection).get_table_names())
+            may = (
+                sqlalchemy.func.has_schema_privilege(sqlalchemy.func.current_schema(), "CREATE")
+                if missing
+                else sqlalchemy.func.has_table_privilege("runs", "INSERT")
+            )
+            if not connection.scalar(sqlalchemy.select(may)):
+                raise NotPermittedError(
+                    f"{self.engine.url.username} may not {'make tables in' if missing else 'use'} "
+                    f"Dagster's database ({place}): run this as the user it belongs to, or name "
+                    f"another one in {URL_VARIABLE} (see docs/SECURITY.md)"
+                )
+            yield missing
 
 
 class PooledRunStorage(PostgresRunStorage):

@@ -233,13 +233,12 @@ SPOIL = """
 
 def _spoil_tuesday_afternoon(pipeline: Pipeline, table: str, stamp: str) -> None:
     """A fault of the database's own: what it keeps of thirteen bars is not what it was given."""
-    with pipeline.database.connect("tests") as connection:
-        connection.execute(SPOIL)
-        connection.execute(
-            f"CREATE TRIGGER spoil BEFORE INSERT ON {table} FOR EACH ROW WHEN ("
-            f"NEW.ts BETWEEN '{TUESDAY} 12:00Z'::timestamptz + interval '{stamp}' "
-            f"AND '{TUESDAY} 13:00Z'::timestamptz + interval '{stamp}') EXECUTE FUNCTION spoil()"
-        )
+    pipeline.query(SPOIL)
+    pipeline.query(
+        f"CREATE TRIGGER spoil BEFORE INSERT ON {table} FOR EACH ROW WHEN ("
+        f"NEW.ts BETWEEN '{TUESDAY} 12:00Z'::timestamptz + interval '{stamp}' "
+        f"AND '{TUESDAY} 13:00Z'::timestamptz + interval '{stamp}') EXECUTE FUNCTION spoil()"
+    )
 
 
 def _heal(pipeline: Pipeline) -> None:
