@@ -71,7 +71,7 @@ def copied(database: Database, bars: Bars) -> float:
         "volume": bars.volume,
         "contract": np.full(len(bars), bars.contracts[0].encode()),
     }
-    with database.connect("benchmark", autocommit=True) as connection:
+    with Database(database.url, role=None).connect("benchmark", autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE copied_bars (symbol text, ts timestamptz, open bigint, high bigint, "
             "low bigint, close bigint, volume bigint, contract text, PRIMARY KEY (symbol, ts))"

@@ -125,7 +125,7 @@ def measure() -> list[Measured]:
         with_trace = computed(database, later, only_in_doubt=True)
 
         with database.connect("benchmark", autocommit=True) as connection:
-            connection.execute("TRUNCATE signal_checkpoints")
+            connection.execute("DELETE FROM signal_checkpoints")
             assert not scalar(connection, "SELECT count(*) FROM signal_checkpoints")
         from_nothing = computed(database, [NEW_DAYS[-1]])
 

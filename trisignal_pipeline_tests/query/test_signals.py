@@ -128,7 +128,7 @@ def test_rows_come_in_portions_and_are_all_there(reading: Connection) -> None:
 
 
 def test_the_time_zone_of_the_database_does_not_matter(computed: Database) -> None:
-    with computed.connect("test", autocommit=True) as connection:
+    with Database(computed.url, role=None).connect("test", autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE \"{name}\" SET TimeZone TO 'Pacific/Auckland'")
     with computed.connect("test") as connection:
