@@ -72,6 +72,7 @@ def upgrade() -> None:
                     ('signal_checkpoints', 'INSERT, UPDATE, DELETE'),
                     ('raw_files', 'INSERT, UPDATE, DELETE'),
                     ('raw_file_contracts', 'INSERT, UPDATE, DELETE'),
+                    ('raw_deliveries', 'INSERT, UPDATE, DELETE'),
                     ('dataset_conditions', 'INSERT, UPDATE, DELETE'),
                     ('lead_contract_doubts', 'INSERT, UPDATE, DELETE'),
                     ('bar_gaps', 'INSERT, UPDATE, DELETE'),
