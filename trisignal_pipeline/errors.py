@@ -62,9 +62,12 @@ class FileChangedError(TransientError):
 class ApiUnavailableError(TransientError):
     """The Databento API is away, busy, or broke off in mid-answer. It may ask for a pause."""
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_seconds: float | None = None, is_free: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.is_free = is_free  # it said so instead of sending data, so none is billed
 
 
 class ConfigurationError(TerminalError):

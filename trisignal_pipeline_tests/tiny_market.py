@@ -25,7 +25,7 @@ MINUTES = [minute for minute in range(0, 24 * 60, 5) if minute // 60 != 21]
 BARS = len(MINUTES)
 FIRST_MINUTE, LAST_MINUTE = "00:00:00", "23:55:00"
 
-_IDS = {"NQ": 1, "ES": 2}
+IDS = {"NQ": 1, "ES": 2}
 
 
 def bars(day: date, root: str = "NQ", *, seed: int = 1) -> RecordArray:
@@ -33,13 +33,13 @@ def bars(day: date, root: str = "NQ", *, seed: int = 1) -> RecordArray:
 
     A day's bars depend on nothing but the arguments.
     """
-    rng = np.random.default_rng([seed, _IDS[root], day.toordinal()])
+    rng = np.random.default_rng([seed, IDS[root], day.toordinal()])
     level = 80_000 if root == "NQ" else 20_000
     close = level + np.cumsum(rng.integers(-20, 21, BARS))
     open_ = np.concatenate(([level], close[:-1]))
     return records(
         MINUTES,
-        _IDS[root],
+        IDS[root],
         ts_event=midnight_ns(day) + np.array(MINUTES) * NS_PER_MINUTE,
         open=open_ * TICK,
         high=(np.maximum(open_, close) + rng.integers(0, 8, BARS)) * TICK,
@@ -67,7 +67,7 @@ def write_day(
     start = midnight_ns(day)
     content = encode(
         bars(day, root) if delivered is None else delivered,
-        mapping={contract: [(day, date.fromordinal(day.toordinal() + 1), str(_IDS[root]))]},
+        mapping={contract: [(day, date.fromordinal(day.toordinal() + 1), str(IDS[root]))]},
         symbols=(contract,),
         start=start,
         end=start + NS_PER_DAY,

@@ -106,3 +106,15 @@ def by_year(dates: DateRange) -> list[DateRange]:
         DateRange(max(dates.start, date(year, 1, 1)), min(dates.end, date(year, 12, 31)))
         for year in range(dates.start.year, dates.end.year + 1)
     ]
+
+
+def by_month(dates: DateRange) -> list[DateRange]:
+    """`dates` cut at the turns of the months."""
+    turns = [day for day in dates if day.day == 1 and day != dates.start]
+    starts = [dates.start, *turns]
+    return [
+        DateRange(start, end)
+        for start, end in zip(
+            starts, [*(turn - timedelta(days=1) for turn in turns), dates.end], strict=True
+        )
+    ]

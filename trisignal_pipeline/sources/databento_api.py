@@ -29,6 +29,7 @@ from trisignal_pipeline.errors import (
     ConfigurationError,
     WrongDeliveryError,
 )
+from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.sources.records import SCHEMA
@@ -59,15 +60,6 @@ class Order:
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.symbol} {self.dates}"
-
-
-@dataclass(frozen=True, slots=True)
-class DayCondition:
-    """What the vendor says of a day of a dataset: available, degraded, pending or missing."""
-
-    day: date
-    condition: str
-    last_modified: date | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +218,9 @@ class DatabentoApi:
         said = f"asked for {what}, the Databento API answered: {self.masked(text)}"
         if status in (408, 429) or status >= 500:
             raise ApiUnavailableError(
-                f"{said}; run the same again later", _seconds(headers.get("Retry-After"))
+                f"{said}; run the same again later",
+                retry_after_seconds=_seconds(headers.get("Retry-After")),
+                is_free=True,
             ) from None
         if status in (401, 403):
             raise ApiRefusedError(

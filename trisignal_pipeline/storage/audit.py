@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 
 from psycopg.types.json import Jsonb
 
@@ -104,9 +105,25 @@ class IngestRun:
         )
 
     def count_retry(self, connection: Connection) -> None:
-        """Note that a batch had to be repeated."""
+        """Note that a batch, or a download, had to be repeated."""
         connection.execute(
             "UPDATE data_ingest_runs SET retry_count = retry_count + 1 WHERE id = %s", (self.id,)
+        )
+
+    def bill(self, connection: Connection, usd: Decimal) -> None:
+        """Add what a download costs, before it is begun; a negative amount takes it back."""
+        connection.execute(
+            """
+            UPDATE data_ingest_runs SET cost_usd = coalesce(cost_usd, 0) + %s WHERE id = %s
+            """,
+            (usd, self.id),
+        )
+
+    def received(self, connection: Connection, file: IngestFile) -> None:
+        """Name the file that a download brought."""
+        connection.execute(
+            "UPDATE data_ingest_runs SET file_name = %s, file_sha256 = %s WHERE id = %s",
+            (file.name, file.sha256, self.id),
         )
 
 
@@ -181,6 +198,20 @@ def _open(connection: Connection, run_id: int, described: tuple[object, ...]) ->
         ON CONFLICT (id) DO NOTHING
         """,
         (run_id, *described),
+    )
+
+
+def spent_by(connection: Connection, dagster_run_ids: Sequence[str]) -> Decimal:
+    """What the downloads of these Dagster runs cost, in US dollars."""
+    return Decimal(
+        scalar(
+            connection,
+            """
+            SELECT coalesce(sum(cost_usd), 0) FROM data_ingest_runs
+            WHERE dagster_run_id = ANY(%s::text[])
+            """,
+            list(dagster_run_ids),
+        )
     )
 
 

@@ -64,6 +64,7 @@ class DatabentoServer:
     available   the dates it has whole
     conditions  days that are not `available`
     dollars_a_day   what a date costs
+    mapped      names of further instruments, and their ids
     """
 
     gateway: str = ""
@@ -71,6 +72,7 @@ class DatabentoServer:
     available: DateRange = DateRange(date(2010, 6, 6), date(2024, 12, 31))  # noqa: RUF009
     conditions: dict[date, str] = field(default_factory=dict)
     dollars_a_day: float = 0.125
+    mapped: dict[str, str] = field(default_factory=dict)
     sold: Callable[[date, str], RecordArray] = tiny_market.bars
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, Query]] = field(default_factory=list)
@@ -94,13 +96,15 @@ class DatabentoServer:
         """The file that a download of `query` is answered with."""
         dates, symbol = _dates(query), query["symbols"]
         root = symbol.partition(".")[0]
-        days = [self.sold(day, root) for day in dates if day.weekday() < 5]
-        made = np.concatenate(days) if days else b""
-        ids = {str(number) for number in np.unique(made["instrument_id"])} if days else {"1"}
+        days = [self.sold(day, root) for day in dates if day.weekday() != 5]
+        names = {**self.mapped, symbol: str(tiny_market.IDS[root])}
         return compress(
             encode(
-                made,
-                mapping={symbol: [(dates.start, dates.end + timedelta(1), id_) for id_ in ids]},
+                np.concatenate(days) if days else b"",
+                mapping={
+                    name: [(dates.start, dates.end + timedelta(1), number)]
+                    for name, number in names.items()
+                },
                 symbols=(symbol,),
                 stype_in="continuous",
                 dataset=query["dataset"],
@@ -133,7 +137,7 @@ class DatabentoServer:
                     "last_modified_date": "2024-12-31",
                 }
                 for day in dates
-                if day.weekday() < 5
+                if day.weekday() != 5
             ]
         ).encode()
 

@@ -17,13 +17,13 @@ from trisignal_pipeline.errors import (
     ConfigurationError,
     WrongDeliveryError,
 )
+from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.sources.databento_api import (
     LONGEST_WAIT_SECONDS,
     MOST_ATTEMPTS,
     DatabentoApi,
-    DayCondition,
     Order,
 )
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect
