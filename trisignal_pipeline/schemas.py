@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -60,11 +61,61 @@ class Verdict:
         return not self.by_check
 
 
+def rule_wordings(
+    limits: HygieneThresholds | None = None, tick: int | None = None
+) -> dict[Rule, str]:
+    """What a bar that breaks each rule is like: the wording that checks and documents use.
+
+    Args:
+        limits: the thresholds of a market; without them the wordings name the registry's columns
+            instead of numbers.
+        tick: the market's smallest step of the price, in int64 units of 1e-9.
+    """
+
+    def threshold(column: str, units: int | None) -> str:
+        if limits is None:
+            return column
+        return f"{column}, which is off" if units is None else f"{_points(units)} points"
+
+    known = HygieneThresholds() if limits is None else limits
+    floor = threshold("price_floor", known.price_floor)
+    discontinuity = threshold("discontinuity_points", known.discontinuity)
+    small_range = threshold("small_range_points", known.small_range)
+    big_gap = threshold("big_gap_points", known.big_gap)
+    flat = threshold("flat_discontinuity_points", known.flat_discontinuity)
+    return {
+        Rule.UNALIGNED_MINUTE: "it doesn't open on a whole minute",
+        Rule.UNDEFINED_PRICE: "a price isn't there (Databento's largest int64)",
+        Rule.OHLC_INTEGRITY: "high < max(open, close), or low > min(open, close), or high < low",
+        Rule.NEGATIVE_PRICE: "a price below 0, unless the market's floor is below 0 or off",
+        Rule.NEGATIVE_VOLUME: "a volume below 0",
+        Rule.DUPLICATE_MINUTE: "its own file has a later one for the same minute",
+        Rule.SUPERSEDED_BY_LATER_FILE: "a later file has another one for the same minute",
+        Rule.PRICE_FLOOR: f"a price below the floor ({floor})",
+        Rule.OFF_TICK: f"a price that is no multiple of the tick ({threshold('tick_size', tick)})",
+        Rule.DISCONTINUITY: f"the close is more than {discontinuity} from the last good close",
+        Rule.SMALL_RANGE_BIG_GAP: (
+            f"high - low is at most {small_range} and the close {big_gap} or more from the last "
+            "good close"
+        ),
+        Rule.FLAT_DISCONTINUITY: (
+            f"open = high = low = close, more than {flat} from the last good close"
+        ),
+    }
+
+
+def _points(units: int) -> str:
+    return f"{Decimal(units).scaleb(-9).normalize():f}"
+
+
+_WORDINGS = rule_wordings()
+
+
 def _minute() -> pa.Check:
     return pa.Check(
         lambda ts: ts % NS_PER_MINUTE == 0,
-        name="UNALIGNED_MINUTE",
-        error="a bar opens on a whole minute",
+        name=Rule.UNALIGNED_MINUTE.value,
+        error=_WORDINGS[Rule.UNALIGNED_MINUTE],
     )
 
 
@@ -78,34 +129,31 @@ def _bar_columns() -> dict[str, pa.Column]:
         **{name: pa.Column("int64") for name in _PRICES},
         "volume": pa.Column(
             "int64",
-            pa.Check.ge(0, name="NEGATIVE_VOLUME", error="a volume below zero"),
+            pa.Check.ge(0, name=Rule.NEGATIVE_VOLUME.value, error=_WORDINGS[Rule.NEGATIVE_VOLUME]),
         ),
         "contract": pa.Column(),
     }
 
 
-def _rule(rule: Rule, wording: str, broken: Callable[[Bars], Bools]) -> pa.Check:
+def _rule(rule: Rule, wordings: Mapping[Rule, str], broken: Callable[[Bars], Bools]) -> pa.Check:
     return pa.Check(
         lambda frame: pd.Series(~broken(_bars_of(frame)), index=frame.index),
         name=rule.value,
-        error=wording,
+        error=wordings[rule],
     )
 
 
 def legacy_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
     """A bar as delivered: whole, but not yet believed."""
+    wordings = rule_wordings(limits)
     return pa.DataFrameSchema(
         columns=_bar_columns(),
         checks=[
-            _rule(Rule.UNDEFINED_PRICE, "a price is missing", hygiene.undefined_price),
-            _rule(
-                Rule.OHLC_INTEGRITY,
-                "high < max(open, close), or low > min(open, close), or high < low",
-                hygiene.broken_ohlc,
-            ),
+            _rule(Rule.UNDEFINED_PRICE, wordings, hygiene.undefined_price),
+            _rule(Rule.OHLC_INTEGRITY, wordings, hygiene.broken_ohlc),
             _rule(
                 Rule.NEGATIVE_PRICE,
-                "a price below zero in a market that can't have one",
+                wordings,
                 lambda bars: hygiene.below(
                     bars, None if limits.price_floor is None or limits.price_floor < 0 else 0
                 ),
@@ -119,8 +167,6 @@ def legacy_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
 
 def clean_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
     """A bar that can be believed: a legacy bar, and no price below the market's floor."""
-    floor = limits.price_floor
-    shown = "no floor set" if floor is None else f"below {floor / PRICE_UNIT:g}"
     legacy = legacy_bar(limits)
     return pa.DataFrameSchema(
         columns=legacy.columns,
@@ -128,14 +174,34 @@ def clean_bar(limits: HygieneThresholds) -> pa.DataFrameSchema:
             *legacy.checks,
             _rule(
                 Rule.PRICE_FLOOR,
-                f"a price is lower than the market's floor ({shown})",
-                lambda bars: hygiene.below(bars, floor),
+                rule_wordings(limits),
+                lambda bars: hygiene.below(bars, limits.price_floor),
             ),
         ],
         unique=["ts"],
         strict=True,
         name="clean bar",
     )
+
+
+def bar_on_its_ticks(tick: int | None) -> pa.DataFrameSchema:
+    """A bar whose prices are multiples of `tick` (int64 units of 1e-9); any bar if it is None.
+
+    No bar is rejected for it: trades are reported off the tick now and then, and the price is real.
+    """
+    wordings = rule_wordings(HygieneThresholds(), tick)
+    return pa.DataFrameSchema(
+        checks=[_rule(Rule.OFF_TICK, wordings, lambda bars: hygiene.off_tick(bars, tick))],
+        name="bar on its ticks",
+    )
+
+
+def rejected_by(schema: pa.DataFrameSchema) -> str:
+    """What `screen` rejects bars for under `schema`, in words: the text of an asset check."""
+    of_columns = [check for column in schema.columns.values() for check in column.checks]
+    names = dict.fromkeys(str(check.name) for check in (*of_columns, *schema.checks))
+    rules = [*map(Rule, names), Rule.DUPLICATE_MINUTE, Rule.SUPERSEDED_BY_LATER_FILE]
+    return "; ".join(f"{rule}: {_WORDINGS[rule]}" for rule in rules)
 
 
 BIAS_ROW = pa.DataFrameSchema(

@@ -25,7 +25,7 @@ from trisignal_pipeline.market.symbols import TriangleFilters
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
-from trisignal_pipeline.schemas import MOST_FAILURE_CASES
+from trisignal_pipeline.schemas import MOST_FAILURE_CASES, rule_wordings
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, TIMEFRAMES
@@ -265,20 +265,11 @@ def test_the_journey_names_every_asset_in_order() -> None:
     assert [code_spans(row[0])[0] for row in rows] == list(ALL_ASSETS)
 
 
-def test_the_hygiene_rules_are_listed_with_their_thresholds() -> None:
+def test_the_hygiene_rules_are_listed_in_the_words_and_with_the_thresholds_of_the_code() -> None:
     text = INGESTION.read_text("utf-8").partition("## Hygiene rules")[2].partition("\n## ")[0]
     rows = {code_spans(row[0])[0]: row[1] for row in table_rows(text)[2:]}
     assert set(rows) == set(Rule)
-
-    def points(units: int | None) -> str:
-        assert units is not None
-        return f"{units // PRICE_UNIT} points"
-
-    assert points(INDEX_FUTURE.price_floor) in rows[Rule.PRICE_FLOOR]
-    assert f"more than {points(INDEX_FUTURE.discontinuity)}" in rows[Rule.DISCONTINUITY]
-    assert f"at most {points(INDEX_FUTURE.small_range)}" in rows[Rule.SMALL_RANGE_BIG_GAP]
-    assert f"{points(INDEX_FUTURE.big_gap)} or more" in rows[Rule.SMALL_RANGE_BIG_GAP]
-    assert f"more than {points(INDEX_FUTURE.flat_discontinuity)}" in rows[Rule.FLAT_DISCONTINUITY]
+    assert rows == dict(rule_wordings(INDEX_FUTURE, tick=PRICE_UNIT // 4))
     assert f"up to {MOST_FAILURE_CASES} of them" in text
 
 

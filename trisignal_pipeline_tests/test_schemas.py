@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, date_of_ns
 from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
-from trisignal_pipeline.market.hygiene import INDEX_FUTURE, HygieneThresholds
+from trisignal_pipeline.market.hygiene import INDEX_FUTURE, HygieneThresholds, Rule, nearest_tick
 from trisignal_pipeline.schemas import (
     BIAS_COLUMNS,
     BIAS_ROW,
@@ -25,10 +26,12 @@ from trisignal_pipeline.schemas import (
     TRIANGLE_EVENT,
     Verdict,
     bar_frame,
+    bar_on_its_ticks,
     broken_rows,
     clean_bar,
     judge,
     legacy_bar,
+    rule_wordings,
     screen,
     verdicts,
 )
@@ -45,6 +48,46 @@ LEGACY, CLEAN = legacy_bar(INDEX_FUTURE), clean_bar(INDEX_FUTURE)
 def _broken(schema: pa.DataFrameSchema, row: Bar) -> set[str]:
     found = broken_rows(schema, bar_frame(columns([row])))
     return {name for name, mask in found.items() if mask.any()}
+
+
+TICK = POINT // 4
+
+
+@pytest.mark.parametrize("name", ["open", "high", "low", "close"])
+@given(ticks=st.integers(-(10**9), 10**9), off=st.integers(0, TICK - 1))
+def test_a_price_is_on_its_tick_or_flagged_and_never_rejected(
+    name: str, ticks: int, off: int
+) -> None:
+    row = bar(0)._replace(**{name: ticks * TICK + off})
+
+    found = broken_rows(bar_on_its_ticks(TICK), bar_frame(columns([row])))["OFF_TICK"]
+
+    assert found.tolist() == [off != 0]
+    assert not broken_rows(bar_on_its_ticks(None), bar_frame(columns([row])))["OFF_TICK"].any()
+    assert "OFF_TICK" not in broken_rows(CLEAN, bar_frame(columns([row])))
+    nearest = nearest_tick(ticks * TICK + off, TICK)
+    assert nearest % TICK == 0
+    assert abs(nearest - ticks * TICK - off) * 2 <= TICK
+
+
+def test_every_check_of_a_bar_says_what_the_rules_say() -> None:
+    wordings = rule_wordings(INDEX_FUTURE, TICK)
+
+    for schema in (LEGACY, CLEAN, bar_on_its_ticks(TICK)):
+        of_columns = [check for column in schema.columns.values() for check in column.checks]
+        for check in (*of_columns, *schema.checks):
+            assert check.error == wordings[Rule(str(check.name))]
+
+
+def test_wordings_carry_the_market_s_numbers_or_say_that_a_rule_is_off() -> None:
+    numbers = rule_wordings(replace(INDEX_FUTURE, price_floor=20_000_250_000_000), tick=1)
+    off = rule_wordings(HygieneThresholds(price_floor=None))
+
+    assert numbers[Rule.PRICE_FLOOR] == "a price below the floor (20000.25 points)"
+    assert numbers[Rule.OFF_TICK].endswith("(0.000000001 points)")
+    assert off[Rule.PRICE_FLOOR] == "a price below the floor (price_floor, which is off)"
+    assert "(price_floor)" in rule_wordings()[Rule.PRICE_FLOOR]
+    assert set(numbers) == set(off) == set(Rule)
 
 
 EXAMPLES: list[tuple[dict[str, Any], set[str], set[str]]] = [
@@ -87,15 +130,6 @@ def test_a_market_that_can_be_negative_may_be() -> None:
     assert _broken(clean_bar(HygieneThresholds(price_floor=-30 * POINT)), row) == {"PRICE_LT_1000"}
     assert _broken(legacy_bar(ANY_PRICE), row) == set()
     assert _broken(clean_bar(ANY_PRICE), row) == set()
-
-
-def test_the_floor_is_said_in_points() -> None:
-    def wording(limits: HygieneThresholds) -> str:
-        return str(clean_bar(limits).checks[-1].error)
-
-    assert "(below 1000)" in wording(INDEX_FUTURE)
-    assert "(below -37.5)" in wording(HygieneThresholds(price_floor=-37_500_000_000))
-    assert "(no floor set)" in wording(ANY_PRICE)
 
 
 def test_jumps_are_left_to_the_signals_own_rules() -> None:

@@ -22,14 +22,17 @@ from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars, Bo
 
 
 class Rule(StrEnum):
-    """The name a rejected bar is reported under."""
+    """The name a bar is reported under: rejected, or flagged where it is only off its tick."""
 
+    UNALIGNED_MINUTE = "UNALIGNED_MINUTE"
     UNDEFINED_PRICE = "UNDEFINED_PRICE"
     OHLC_INTEGRITY = "OHLC_INTEGRITY"
     NEGATIVE_PRICE = "NEGATIVE_PRICE"
+    NEGATIVE_VOLUME = "NEGATIVE_VOLUME"
     DUPLICATE_MINUTE = "DUPLICATE_MINUTE"
     SUPERSEDED_BY_LATER_FILE = "SUPERSEDED_BY_LATER_FILE"
     PRICE_FLOOR = "PRICE_LT_1000"
+    OFF_TICK = "OFF_TICK"
     DISCONTINUITY = "DISCONTINUITY_500"
     SMALL_RANGE_BIG_GAP = "SMALL_RANGE_BIG_GAP_150"
     FLAT_DISCONTINUITY = "FLAT_DISCONTINUITY_50"
@@ -78,6 +81,18 @@ def below(bars: Bars, bound: int | None) -> Bools:
     if bound is None:
         return np.zeros(len(bars), np.bool_)
     return _any(price < bound for price in _prices(bars))
+
+
+def off_tick(bars: Bars, tick: int | None) -> Bools:
+    """Where any price is no multiple of `tick` (int64 units of 1e-9); nowhere if it is None."""
+    if tick is None:
+        return np.zeros(len(bars), np.bool_)
+    return _any(price % tick != 0 for price in _prices(bars))
+
+
+def nearest_tick(price: int, tick: int) -> int:
+    """The multiple of `tick` nearest to `price`, the upper one of two; int units of 1e-9."""
+    return (2 * price + tick) // (2 * tick) * tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from trisignal_pipeline.errors import SymbolError
+from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 
 _INTERNAL = re.compile(r"(?P<dataset>[A-Z0-9]+\.[A-Z0-9]+):(?P<root>[A-Z0-9]{1,8})")
@@ -79,6 +80,11 @@ class Market:
     def continuous(self) -> str:
         """What Databento calls this market, for instance `NQ.v.0`."""
         return to_databento_continuous(str(self.symbol), self.roll_rule, self.rank)
+
+    @property
+    def tick(self) -> int | None:
+        """tick_size in int64 units of 1e-9, exactly; None where it isn't known."""
+        return None if self.tick_size is None else int(self.tick_size * PRICE_UNIT)
 
 
 def parse_internal(symbol: str) -> InternalSymbol:

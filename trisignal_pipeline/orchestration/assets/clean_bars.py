@@ -8,6 +8,7 @@ import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
 from trisignal_pipeline.market.deliveries import Delivered
+from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -16,7 +17,7 @@ from trisignal_pipeline.orchestration.partition_checks import check_per_partitio
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import clean_bar, screen
+from trisignal_pipeline.schemas import clean_bar, rejected_by, screen
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import complete_dates
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
@@ -33,7 +34,7 @@ CHECK = "clean_bar_schema"
     group="bars",
     kinds={"postgres"},
     check=check_per_partition(
-        NAME, CHECK, "Every bar is whole and no price lies below the market's floor."
+        NAME, CHECK, f"No bar is rejected: {rejected_by(clean_bar(HygieneThresholds()))}."
     ),
     metadata=table(
         CLEAN.name,

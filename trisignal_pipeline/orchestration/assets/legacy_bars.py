@@ -10,6 +10,7 @@ import dagster as dg
 from trisignal_pipeline.market.bars import concatenate
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
 from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
+from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.lead_contract import lead_contracts
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
@@ -24,7 +25,7 @@ from trisignal_pipeline.orchestration.resources import (
     RawFolderResource,
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import legacy_bar, screen
+from trisignal_pipeline.schemas import legacy_bar, rejected_by, screen
 from trisignal_pipeline.sources.dbn_file import read_bars
 from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import IngestFile
@@ -42,7 +43,7 @@ CHECK = "legacy_bar_schema"
     group="bars",
     kinds={"postgres", "databento"},
     check=check_per_partition(
-        NAME, CHECK, "Delivered bars are whole: prices there, a high that is the highest."
+        NAME, CHECK, f"No bar is rejected: {rejected_by(legacy_bar(HygieneThresholds()))}."
     ),
     metadata=table(
         LEGACY.name,
