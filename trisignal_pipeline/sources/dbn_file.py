@@ -4,14 +4,15 @@ A file is inspected before anything of it is believed. It is verified if it is w
 its header says and nothing else, and every record can be named; otherwise it is refused, with the
 reason. Reading then trusts the verdict, so long as the file is the one that was inspected.
 
-What can't be seen from inside: an uncompressed file that was cut exactly between two records.
+What can't be seen from inside: an uncompressed file that was cut exactly between two records, or
+one of several zstd frames between two of them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,8 @@ class DbnFile:
     first_ns, last_ns      open of its first and its last bar; None without records
     stype_in, symbols      what was asked for, and in which symbology; None for a live recording
     days                   outrights and continuous symbols' instruments by date; no spreads
+    is_closed              whether its form shows that nothing is missing at its end
+    folder                 the raw folder it lies below, out of which it must not lead
     """
 
     path: Path
@@ -60,6 +63,8 @@ class DbnFile:
     record_count: int
     symbols: tuple[str, ...]
     days: tuple[ContractDay, ...]
+    is_closed: bool = True
+    folder: Path | None = None
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ class RefusedFile:
     path: Path
     size: int
     mtime_ns: int
-    sha256: str
+    sha256: str | None
     reason: str
     dataset: str | None = None
     schema: str | None = None
@@ -111,18 +116,24 @@ class InspectedFile(Protocol):
         """When it had last been written, nanoseconds since the epoch."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """The raw folder, out of which it must not lead; None for a file that is in none."""
+        ...
 
-def inspect(path: Path) -> DbnFile | RefusedFile:
+
+def inspect(path: Path, folder: Path | None = None) -> DbnFile | RefusedFile:
     """Verify the file at `path`, in one pass and bounded memory.
 
     Whatever its content, the answer is a verdict, not an exception.
 
     Raises:
+        RefusedFileError: it leads out of `folder`: it was not looked into.
         FileChangedError: it was written to or replaced meanwhile: no verdict would hold.
         MissingFileError: it is gone.
         ConfigurationError: it can't be read by this user.
     """
-    with opened(path) as (handle, found):
+    with opened(path, folder) as (handle, found):
         content = FileContent(handle)
         header: DbnHeader | None = None
         contracts: ContractDays | None = None
@@ -160,7 +171,35 @@ def inspect(path: Path) -> DbnFile | RefusedFile:
         record_count=contracts.record_count,
         symbols=header.symbols,
         days=contracts.days(),
+        is_closed=content.is_closed,
+        folder=folder,
     )
+
+
+def refuse(file: DbnFile | RefusedFile, reason: str) -> RefusedFile:
+    """`file`, refused for `reason`, with what was learned of it."""
+    if isinstance(file, RefusedFile):
+        return replace(file, reason=reason)
+    return RefusedFile(
+        file.path,
+        file.size,
+        file.mtime_ns,
+        file.sha256,
+        reason,
+        dataset=file.dataset,
+        schema=file.schema,
+        stype_in=file.stype_in,
+        dbn_version=file.dbn_version,
+        start_ns=file.start_ns,
+        end_ns=file.end_ns,
+        symbols=file.symbols,
+        roots=file.roots,
+    )
+
+
+def refuse_unread(path: Path, size: int, mtime_ns: int, reason: str) -> RefusedFile:
+    """A file that was not looked into: only its name tells what it may hold."""
+    return RefusedFile(path, size, mtime_ns, None, reason, name_dates=dates_in_name(path.name))
 
 
 def read_bars(
@@ -178,10 +217,11 @@ def read_bars(
     Raises:
         FileChangedError: its size or time of writing differ from what the catalogue knows.
         MissingFileError: it is gone.
-        RefusedFileError: it can't be decoded, though it seems unchanged.
+        RefusedFileError: it can't be decoded, though it seems unchanged; or it leads out of the
+            raw folder.
         ConfigurationError: it can't be read by this user.
     """
-    with opened(file.path) as (handle, _):
+    with opened(file.path, file.folder) as (handle, _):
         require_unchanged(file.path, file.size, file.mtime_ns)
         contracts = tuple(dict.fromkeys(wanted.values()))
         try:
@@ -307,8 +347,7 @@ def _refused(
     path: Path, size: int, mtime_ns: int, sha256: str, reason: str, header: DbnHeader | None
 ) -> RefusedFile:
     if header is None:
-        name_dates = dates_in_name(path.name)
-        return RefusedFile(path, size, mtime_ns, sha256, reason, name_dates=name_dates)
+        return replace(refuse_unread(path, size, mtime_ns, reason), sha256=sha256)
     roots = {root_of(symbol) for symbol in (*header.symbols, *header.mapped_symbols())}
     return RefusedFile(
         path,

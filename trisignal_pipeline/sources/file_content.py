@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from trisignal_pipeline.errors import ConfigurationError, FileChangedError, MissingFileError
+from trisignal_pipeline.errors import (
+    ConfigurationError,
+    FileChangedError,
+    MissingFileError,
+    RefusedFileError,
+)
+from trisignal_pipeline.sources.raw_folder import is_inside
 from trisignal_pipeline.sources.records import DbnStream, is_zstd
 from trisignal_pipeline.sources.zstd_frames import ZstdFrames
 
@@ -19,19 +25,27 @@ _HASH_BYTES = 1 << 20
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[FileIO, os.stat_result]]:
+def opened(path: Path, folder: Path | None = None) -> Iterator[tuple[FileIO, os.stat_result]]:
     """The regular file at `path` and its status, with the system's errors in our words.
+
+    What is opened lies below `folder`, wherever `path` or links on its way lead.
 
     Raises:
         MissingFileError: it is gone.
         ConfigurationError: it isn't a regular file, or can't be read by this user.
+        RefusedFileError: it lies outside of `folder`.
     """
     try:
-        # Opening a named pipe would wait for a writer that may never come.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigurationError(f"{path} is not a file; take it out of the raw folder")
-        with path.open("rb", buffering=0) as handle:
-            yield handle, os.fstat(handle.fileno())
+        _require_inside(path, folder)
+        with FileIO(path, "rb", opener=_open_at_once) as handle:
+            found = os.fstat(handle.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigurationError(f"{path} is not a file; take it out of the raw folder")
+            # The name may have come to lead elsewhere before it was opened.
+            _require_inside(path, folder)
+            if not os.path.samestat(found, path.stat()):
+                raise _changed(path)
+            yield handle, found
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(path) from error
     except OSError as error:
@@ -60,11 +74,27 @@ def require_unchanged(path: Path, size: int, mtime_ns: int) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(path) from error
     if (found.st_size, found.st_mtime_ns) != (size, mtime_ns):
-        raise FileChangedError(
-            f"{path} is not the file that was looked at: {size:,} bytes became "
-            f"{found.st_size:,}, or it was written again; wait until nothing writes to it, then "
-            "catalogue the raw folder again"
+        raise _changed(path)
+
+
+def _require_inside(path: Path, folder: Path | None) -> None:
+    if folder is not None and not is_inside(path, folder):
+        raise RefusedFileError(
+            "it leads out of the raw folder, by a link or by '..', and is not followed; put the "
+            "file itself there, or name the folder it lies in with TRISIGNAL_RAW_DIR"
         )
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Opening a named pipe would wait for a writer that may never come.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _changed(path: Path) -> FileChangedError:
+    return FileChangedError(
+        f"{path} is not the file that was looked at: it was written to, or replaced; wait until "
+        "nothing writes to it, then catalogue the raw folder again"
+    )
 
 
 def _missing(path: Path) -> MissingFileError:
@@ -101,6 +131,14 @@ class FileContent:
         while self.read(_HASH_BYTES):
             pass
         return self._sha256.hexdigest()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can follow what was read, by its form: it is one whole zstd frame.
+
+        What isn't compressed, or in frames of its own, looks the same when it is half written.
+        """
+        return self._frames is not None and self._frames.complete_frames == 1
 
     def fault(self) -> str | None:
         """What is wrong with the compression, once everything was read."""

@@ -10,10 +10,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from trisignal_pipeline.errors import ConfigurationError
+
+MANIFEST, METADATA, CONDITIONS = "manifest.json", "metadata.json", "condition.json"
+"""What a job of the vendor leaves beside its files."""
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart")
 
@@ -23,11 +27,15 @@ _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file as the folder shows it: size in bytes, time of writing in ns since the epoch."""
+    """A file as the folder shows it: size in bytes, time of writing in ns since the epoch.
+
+    `beside` stands for what a job of the vendor left in the same folder.
+    """
 
     path: Path
     size: int
     mtime_ns: int
+    beside: str = ""
 
 
 def candidate_files(raw_dir: Path) -> list[Path]:
@@ -35,17 +43,69 @@ def candidate_files(raw_dir: Path) -> list[Path]:
 
     That is a name with `.dbn` in it, or one that ends in `.dbz` (to be refused with a reason, not
     passed over in silence). Hidden files and folders are left out, and so are names of downloads
-    that aren't finished (`.part`, `.tmp`, ...). Links to folders are not followed, and links to
-    files only where they stay inside `raw_dir`.
+    that aren't finished (`.part`, `.tmp`, ...). Links to folders are not followed. Links that lead
+    out of `raw_dir` are listed, those to folders as well: to be refused.
 
     Raises:
         ConfigurationError: `raw_dir`, or a folder below it, isn't there or can't be read; a name
             can't be written down.
     """
+    with _readable(raw_dir):
+        found = sorted(_candidates(raw_dir, raw_dir.resolve()))
+    for path in found:
+        _require_text(path)
+    return found
+
+
+def job_folders(raw_dir: Path) -> list[Path]:
+    """`raw_dir` and the folders below it in which a job of the vendor left something.
+
+    Raises:
+        ConfigurationError: as `candidate_files` does.
+    """
+    with _readable(raw_dir):
+        return sorted(folder for folder, _, _ in _folders(raw_dir) if beside(folder))
+
+
+def beside(folder: Path) -> str:
+    """What a job of the vendor left in `folder`, by size and time of writing; empty if nothing."""
+    seen = []
+    for name in (MANIFEST, METADATA, CONDITIONS):
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            continue
+        seen.append(f"{name} {found.st_size} {found.st_mtime_ns}")
+    return ", ".join(seen)
+
+
+def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int, str]]) -> list[Seen]:
+    """The files that are new, or differ from what is known of them, in the given order.
+
+    `known` has the size, the mtime_ns and `beside` that each path was last inspected with. A file
+    that went away since it was listed is left out.
+    """
+    left_in: dict[Path, str] = {}
+    changed = []
+    for path in paths:
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if path.parent not in left_in:
+            left_in[path.parent] = beside(path.parent)
+        seen = Seen(path, found.st_size, found.st_mtime_ns, left_in[path.parent])
+        if known.get(path) != (seen.size, seen.mtime_ns, seen.beside):
+            changed.append(seen)
+    return changed
+
+
+@contextmanager
+def _readable(raw_dir: Path) -> Iterator[None]:
     try:
         if not stat.S_ISDIR(raw_dir.stat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(raw_dir))
-        found = sorted(_candidates(raw_dir, raw_dir.resolve()))
+        yield
     except OSError as error:
         place = error.filename or raw_dir
         raise ConfigurationError(
@@ -53,47 +113,39 @@ def candidate_files(raw_dir: Path) -> list[Path]:
             "the user who runs this permission to read it, or name another one with "
             "TRISIGNAL_RAW_DIR"
         ) from error
-    for path in found:
-        _require_text(path)
-    return found
 
 
-def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int]]) -> list[Seen]:
-    """The files that are new, or differ from what is known of them, in the given order.
-
-    `known` has the size and mtime_ns that each path was last inspected with. A file that went away
-    since it was listed is left out.
-    """
-    changed = []
-    for path in paths:
-        try:
-            found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if known.get(path) != (found.st_size, found.st_mtime_ns):
-            changed.append(Seen(path, found.st_size, found.st_mtime_ns))
-    return changed
+def _folders(raw_dir: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder that isn't hidden, with the folders and the other names in it."""
+    for folder, subfolders, names in os.walk(raw_dir, onerror=_raise):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield Path(folder), subfolders, names
 
 
 def _candidates(raw_dir: Path, root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(raw_dir, onerror=_raise):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for folder, subfolders, names in _folders(raw_dir):
         for name in names:
-            path = Path(folder, name)
-            if _looks_like_dbn(name) and _is_file_inside(path, root):
-                yield path
+            if looks_like_dbn(name) and _is_file(folder / name):
+                yield folder / name
+        for name in subfolders:
+            if (folder / name).is_symlink() and not is_inside(folder / name, root):
+                yield folder / name
 
 
-def _looks_like_dbn(name: str) -> bool:
+def looks_like_dbn(name: str) -> bool:
+    """Whether a file of this name is worth opening."""
     lower = name.lower()
     if lower.startswith((".", "~")) or lower.endswith((*_UNFINISHED, "~")):
         return False
     return ".dbn" in lower or lower.endswith(".dbz")
 
 
-def _is_file_inside(path: Path, root: Path) -> bool:
-    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-        return False
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether what `path` leads to, wherever links point, lies below `folder`."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:

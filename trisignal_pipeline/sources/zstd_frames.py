@@ -50,6 +50,11 @@ class ZstdFrames:
                 field, self._field = int.from_bytes(self._field, "little"), b""
                 self._next(field)
 
+    @property
+    def complete_frames(self) -> int:
+        """How many frames with data came to their end."""
+        return self._complete_frames
+
     def fault(self) -> str | None:
         """What is wrong with all that was fed, taken as a complete file; None if it is whole."""
         if self._fault is not None:

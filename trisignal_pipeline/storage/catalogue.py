@@ -16,8 +16,16 @@ from trisignal_pipeline.market.contracts import root_of
 from trisignal_pipeline.market.dates import DateRange, utc
 from trisignal_pipeline.market.lead_contract import Traded, lead_contracts
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect
-from trisignal_pipeline.sources.raw_folder import candidate_files, changed_files
+from trisignal_pipeline.sources.batch_job import BatchJob, delivery_order, read_batch_job
+from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile
+from trisignal_pipeline.sources.raw_folder import (
+    beside,
+    candidate_files,
+    changed_files,
+    job_folders,
+)
+from trisignal_pipeline.sources.verification import SETTLE_SECONDS, Verified, verify
+from trisignal_pipeline.storage import conditions
 from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
 from trisignal_pipeline.storage.locks import catalogue_lock
 
@@ -26,7 +34,8 @@ from trisignal_pipeline.storage.locks import catalogue_lock
 class CataloguedFile:
     """A file of the raw folder with its verdict; `reason` is None for a verified one.
 
-    `promised` are the dates it was made to hold; None where that can't be told.
+    `promised` are the dates it was made to hold; None where that can't be told. `folder` is the raw
+    folder, out of which `path` must not lead when it is opened.
     """
 
     id: int
@@ -36,6 +45,7 @@ class CataloguedFile:
     sha256: str
     reason: str | None
     promised: DateRange | None
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +73,29 @@ class Refreshed:
     refused: tuple[CataloguedFile, ...]
 
 
-def refresh(database: Database, raw_dir: Path) -> Refreshed:
+def refresh(database: Database, raw_dir: Path, settle_seconds: float = SETTLE_SECONDS) -> Refreshed:
     """Bring the catalogue up to date with `raw_dir`: read what is new or changed, nothing else.
+
+    A file that is being written is refused for that, and looked at again the next time; a file
+    without a form that shows its end is given `settle_seconds` to be seen to stand still.
 
     Raises:
         ConfigurationError: the folder can't be read.
-        FileChangedError: a file is being written at this moment.
     """
-    paths = candidate_files(raw_dir)
     with catalogue_lock(database), database.connect("catalogue", autocommit=True) as connection:
+        paths = candidate_files(raw_dir)
         known = {
-            Path(row["path"]): (row["size_bytes"], row["mtime_ns"])
-            for row in rows(connection, "SELECT path, size_bytes, mtime_ns FROM raw_files")
+            Path(row["path"]): (row["size_bytes"], row["mtime_ns"], row["beside"])
+            for row in rows(connection, "SELECT path, size_bytes, mtime_ns, beside FROM raw_files")
         }
         changed = changed_files(paths, known)
-        for seen in changed:
-            # Reading a large file takes long: no transaction is held open meanwhile.
-            inspected = inspect(seen.path)
+        # Reading a large file takes long: no transaction is held open meanwhile.
+        for verified in verify(changed, raw_dir, settle_seconds):
             with connection.transaction():
-                _record(connection, inspected)
+                _record(connection, verified)
+        _record_deliveries(connection, raw_dir)
+        # One that went away meanwhile is missing now, not the next time.
+        paths = [path for path in paths if path.exists()]
         connection.execute(
             """
             UPDATE raw_files SET missing_since = CASE WHEN path = ANY(%(paths)s) THEN NULL
@@ -97,8 +111,8 @@ def refresh(database: Database, raw_dir: Path) -> Refreshed:
 def coverage(connection: Connection, raw_dir: Path, market: Market, dates: DateRange) -> Coverage:
     """The files of `raw_dir` made to hold `market` on any of `dates`.
 
-    A file of a continuous symbol serves only the market whose roll rule and rank it follows. Later
-    files, by name, come later: where two disagree, the later one is believed.
+    A file of a continuous symbol serves only the market whose roll rule and rank it follows. Files
+    of later jobs come later, see `delivery_order`: where two disagree, the later one is believed.
     """
     found = rows(
         connection,
@@ -106,13 +120,13 @@ def coverage(connection: Connection, raw_dir: Path, market: Market, dates: DateR
         SELECT * FROM raw_files
         WHERE starts_with(path, %(folder)s) AND missing_since IS NULL
           AND coalesce(start_ts < %(end)s, true) AND coalesce(end_ts > %(start)s, true)
-        ORDER BY path
         """,
         folder=f"{raw_dir}/",
         start=utc(dates.start_ns),
         end=utc(dates.end_ns),
     )
-    files = [(row, _file(row)) for row in found]
+    found.sort(key=lambda row: delivery_order(row["job_id"], _relative(row, raw_dir)))
+    files = [(row, _file(row, raw_dir)) for row in found]
     return Coverage(
         verified=tuple(file for row, file in files if file.reason is None and _serves(row, market)),
         refused=tuple(
@@ -166,7 +180,7 @@ def refused_files(connection: Connection, raw_dir: Path) -> list[CataloguedFile]
         """,
         f"{raw_dir}/",
     )
-    return [_file(row) for row in found]
+    return [_file(row, raw_dir) for row in found]
 
 
 def misled_dates(connection: Connection, raw_dir: Path, market: Market) -> list[date]:
@@ -193,7 +207,8 @@ def misled_dates(connection: Connection, raw_dir: Path, market: Market) -> list[
     ]
 
 
-def _record(connection: Connection, inspected: DbnFile | RefusedFile) -> None:
+def _record(connection: Connection, looked_into: Verified) -> None:
+    inspected = looked_into.file
     verified = inspected if isinstance(inspected, DbnFile) else None
     refused = inspected if isinstance(inspected, RefusedFile) else None
     start_ns, end_ns = inspected.start_ns, inspected.end_ns
@@ -205,8 +220,8 @@ def _record(connection: Connection, inspected: DbnFile | RefusedFile) -> None:
         """
         INSERT INTO raw_files (path, size_bytes, mtime_ns, sha256, verdict, reason, dataset, schema,
             stype_in, dbn_version, start_ts, end_ts, first_ts, last_ts, record_count, symbols,
-            roots)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            roots, job_id, listed, beside)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         RETURNING id
         """,
         str(inspected.path),
@@ -226,6 +241,9 @@ def _record(connection: Connection, inspected: DbnFile | RefusedFile) -> None:
         verified.record_count if verified else None,
         list(inspected.symbols),
         _roots(inspected),
+        looked_into.job_id,
+        looked_into.listed,
+        looked_into.beside,
     )
     if verified is not None:
         _record_days(connection, file_id, verified)
@@ -253,7 +271,45 @@ def _record_days(connection: Connection, file_id: int, file: DbnFile) -> None:
     )
 
 
-def _file(row: dict[str, Any]) -> CataloguedFile:
+def _record_deliveries(connection: Connection, raw_dir: Path) -> None:
+    """Keep what jobs left in the folders, after the files beside it: a crash repeats it."""
+    known = {
+        Path(row["folder"]): row["beside"]
+        for row in rows(connection, "SELECT folder, beside FROM raw_deliveries")
+        if Path(row["folder"]).is_relative_to(raw_dir)
+    }
+    folders = job_folders(raw_dir)
+    for folder in folders:
+        if known.get(folder) != beside(folder):
+            with connection.transaction():
+                _record_delivery(connection, read_batch_job(folder, raw_dir), raw_dir)
+    connection.execute(
+        "DELETE FROM raw_deliveries WHERE folder = ANY(%s)",
+        ([str(folder) for folder in known.keys() - set(folders)],),
+    )
+
+
+def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> None:
+    connection.execute(
+        """
+        INSERT INTO raw_deliveries (folder, beside, job_id, dataset, reason, listed)
+        VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (folder) DO UPDATE SET beside = excluded.beside, job_id = excluded.job_id,
+            dataset = excluded.dataset, reason = excluded.reason, listed = excluded.listed,
+            catalogued_at = now()
+        """,
+        (str(job.folder), job.beside, job.job_id, job.dataset, job.reason, job.dbn_files),
+    )
+    if job.conditions and job.dataset is not None:
+        origin = job.job_id or str(job.folder.relative_to(raw_dir))
+        conditions.record(connection, job.dataset, job.conditions, origin)
+
+
+def _relative(row: dict[str, Any], raw_dir: Path) -> Path:
+    return Path(row["path"]).relative_to(raw_dir)
+
+
+def _file(row: dict[str, Any], raw_dir: Path) -> CataloguedFile:
     return CataloguedFile(
         row["id"],
         Path(row["path"]),
@@ -262,6 +318,7 @@ def _file(row: dict[str, Any]) -> CataloguedFile:
         row["sha256"],
         row["reason"],
         _promised(row),
+        raw_dir,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from trisignal_pipeline.market.dates import NS_PER_MINUTE, midnight_ns
+from trisignal_pipeline.market.dates import NS_PER_MINUTE, NS_PER_SECOND, midnight_ns
 
 DAY = date(2024, 6, 17)
 END = DAY + timedelta(days=3)
@@ -99,6 +101,8 @@ def compress(content: bytes) -> bytes:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """`content` at `path`, compressed if the name says so."""
+    """`content` at `path`, compressed if the name says so; complete for an hour, by its time."""
     path.write_bytes(compress(content) if path.suffix == ".zst" else content)
+    written = time.time_ns() - 3600 * NS_PER_SECOND
+    os.utime(path, ns=(written, written))
     return path

@@ -12,8 +12,7 @@ import pytest
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.symbols import Market, parse_internal
-from trisignal_pipeline.sources import dbn_file
-from trisignal_pipeline.storage import catalogue
+from trisignal_pipeline.sources import dbn_file, verification
 from trisignal_pipeline.storage.catalogue import coverage, refresh, traded
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline_tests.sources.dbn_encoder import DAY, MIDNIGHT, encode, records, write
@@ -36,11 +35,11 @@ def inspected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are opened from now on."""
     names: list[str] = []
 
-    def inspect(path: Path) -> dbn_file.DbnFile | dbn_file.RefusedFile:
+    def inspect(path: Path, folder: Path | None) -> dbn_file.DbnFile | dbn_file.RefusedFile:
         names.append(path.name)
-        return dbn_file.inspect(path)
+        return dbn_file.inspect(path, folder)
 
-    monkeypatch.setattr(catalogue, "inspect", inspect)
+    monkeypatch.setattr(verification, "inspect", inspect)
     return names
 
 
@@ -211,15 +210,15 @@ def test_a_refresh_that_fails_keeps_what_it_had_read(
     write_file(raw, "a.dbn")
     write_file(raw, "b.dbn")
 
-    def fails_on_b(path: Path) -> dbn_file.DbnFile | dbn_file.RefusedFile:
+    def fails_on_b(path: Path, folder: Path) -> dbn_file.DbnFile | dbn_file.RefusedFile:
         if path.name == "b.dbn":
-            raise ConfigurationError("b.dbn can't be read")
+            raise MemoryError
         inspected.append(path.name)
-        return dbn_file.inspect(path)
+        return dbn_file.inspect(path, folder)
 
     with monkeypatch.context() as failing:
-        failing.setattr(catalogue, "inspect", fails_on_b)
-        with pytest.raises(ConfigurationError):
+        failing.setattr(verification, "inspect", fails_on_b)
+        with pytest.raises(MemoryError):
             refresh(database, raw)
     refresh(database, raw)
 
