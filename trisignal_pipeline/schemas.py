@@ -294,6 +294,17 @@ class Screened:
     origin: Int32s = field(default_factory=_nowhere)
     overruled_by: Int32s = field(default_factory=_nowhere)
 
+    def between(self, start_ns: int, end_ns: int) -> Screened:
+        """What was delivered of [start_ns, end_ns), by the OPEN, and the rules broken in it."""
+        rows = slice(*np.searchsorted(self.rejected.ts, [start_ns, end_ns]).tolist())
+        return Screened(
+            self.accepted.between(start_ns, end_ns),
+            self.rejected.take(rows),
+            {name: mask[rows] for name, mask in self.broken.items() if mask[rows].any()},
+            self.origin[rows],
+            self.overruled_by[rows],
+        )
+
 
 def screen(schema: pa.DataFrameSchema, delivered: Delivered) -> Screened:
     """Tell the bars that break a check of `schema` from those that stand.

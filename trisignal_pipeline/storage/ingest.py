@@ -16,7 +16,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.schemas import Screened
 from trisignal_pipeline.storage.audit import IngestFile, IngestRun
@@ -24,6 +23,7 @@ from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, 
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.locks import HeldSymbol, hold_ingest_run
+from trisignal_pipeline.storage.quarantine import keep_rejected
 from trisignal_pipeline.storage.replacement import Written
 
 DEFAULT_BATCH_ROWS = 500
@@ -33,9 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    bars: Bars
-    rejected: dict[str, int]
-    rejected_rows: int
+    delivery: Screened
     start_ns: int
     end_ns: int
 
@@ -68,10 +66,9 @@ def write_range(
     # A server that was restarted forgot that this run is alive.
     with held.prepared(lambda connection: hold_ingest_run(connection, run.id)):
         for number, batch in enumerate(_batches(delivery, dates, batch_rows)):
-            _repeat(
-                held, run, _once(number, run, _replacement(table, held.symbol, batch, run, source))
-            )
-            on_batch(len(batch.bars))
+            replacement = _replacement(table, held.symbol, batch, run, source, files)
+            _repeat(held, run, _once(number, run, replacement))
+            on_batch(len(batch.delivery.accepted))
 
         def complete(connection: Connection, _repeated: bool) -> Written:
             mark_complete(connection, held.symbol, table.layer, described, run.id)
@@ -106,14 +103,21 @@ def _once(
 
 
 def _replacement(
-    table: BarsTable, symbol: str, batch: _Batch, run: IngestRun, source: str
+    table: BarsTable,
+    symbol: str,
+    batch: _Batch,
+    run: IngestRun,
+    source: str,
+    files: Sequence[IngestFile],
 ) -> Callable[[Connection], None]:
+    bars, rejected = batch.delivery.accepted, batch.delivery.rejected
+
     def replace(connection: Connection) -> None:
         written = replace_bars(
             connection,
             table,
             symbol,
-            batch.bars,
+            bars,
             batch.start_ns,
             batch.end_ns,
             run_id=run.id,
@@ -123,9 +127,19 @@ def _replacement(
             touched = DateRange(date_of_ns(batch.start_ns), date_of_ns(batch.end_ns - 1))
             changed_from = written.changed_from - timedelta(microseconds=table.stamp_ns // 1000)
             mark_writing(connection, symbol, table.layer, list(touched), changed_from)
-        ts = batch.bars.ts
-        span = (table.stamp(int(ts[0])), table.stamp(int(ts[-1]))) if len(ts) else None
-        run.count(connection, written, batch.rejected, batch.rejected_rows, span)
+        keep_rejected(
+            connection,
+            table,
+            symbol,
+            batch.delivery,
+            (batch.start_ns, batch.end_ns),
+            files=files,
+            run_id=run.id,
+            source=source,
+        )
+        by_rule = {rule: int(mask.sum()) for rule, mask in batch.delivery.broken.items()}
+        span = (table.stamp(int(bars.ts[0])), table.stamp(int(bars.ts[-1]))) if len(bars) else None
+        run.count(connection, written, by_rule, len(rejected), span)
 
     return replace
 
@@ -135,8 +149,7 @@ def _batches(delivery: Screened, dates: DateRange, batch_rows: int) -> Iterator[
 
     A minute is never cut: one that was delivered more often than that is a batch of its own.
     """
-    bars, rejected = delivery.accepted, delivery.rejected
-    ts = np.sort(np.concatenate((bars.ts, rejected.ts)))
+    ts = np.sort(np.concatenate((delivery.accepted.ts, delivery.rejected.ts)))
     starts = [dates.start_ns]
     row = 0
     while row + batch_rows < len(ts):
@@ -147,16 +160,4 @@ def _batches(delivery: Screened, dates: DateRange, batch_rows: int) -> Iterator[
             starts.append(int(ts[after]))
         row = after
     for start_ns, end_ns in pairwise([*starts, dates.end_ns]):
-        first, last = np.searchsorted(rejected.ts, [start_ns, end_ns])
-        inside = slice(int(first), int(last))
-        yield _Batch(
-            bars.between(start_ns, end_ns),
-            {
-                rule: int(np.count_nonzero(mask[inside]))
-                for rule, mask in delivery.broken.items()
-                if mask[inside].any()
-            },
-            int(last - first),
-            start_ns,
-            end_ns,
-        )
+        yield _Batch(delivery.between(start_ns, end_ns), start_ns, end_ns)

@@ -16,7 +16,7 @@ from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_n
 from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.schemas import Screened, legacy_bar, screen
-from trisignal_pipeline.storage.audit import ingest_run
+from trisignal_pipeline.storage.audit import IngestFile, ingest_run
 from trisignal_pipeline.storage.bars import LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.ingest import write_range
@@ -99,6 +99,29 @@ def store(
     on_batch: Callable[[int], None] = lambda _bars: None,
 ) -> int:
     """Write `rows` as the assets do, under an audit row of its own, whose id is returned."""
+    return store_delivery(
+        database,
+        delivered(rows),
+        dates,
+        symbol=symbol,
+        table=table,
+        batch_rows=batch_rows,
+        on_batch=on_batch,
+    )
+
+
+def store_delivery(
+    database: Database,
+    delivery: Screened,
+    dates: DateRange,
+    *,
+    symbol: str = NQ,
+    table: BarsTable = LEGACY,
+    files: Sequence[IngestFile] = (),
+    batch_rows: int = 500,
+    on_batch: Callable[[int], None] = lambda _bars: None,
+) -> int:
+    """Write a screened delivery as the assets do; the id of its audit row."""
     with (
         symbol_lock(database, symbol) as held,
         ingest_run(
@@ -115,8 +138,9 @@ def store(
             run,
             table,
             dates,
-            delivered(rows),
+            delivery,
             source="legacy",
+            files=files,
             batch_rows=batch_rows,
             on_batch=on_batch,
         )
