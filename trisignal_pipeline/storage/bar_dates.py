@@ -107,16 +107,24 @@ def mark_writing(
 
 
 def mark_complete(
-    connection: Connection, symbol: str, layer: str, dates: Sequence[BarDate], run_id: int
+    connection: Connection,
+    symbol: str,
+    layer: str,
+    dates: Sequence[BarDate],
+    run_id: int,
+    source: str,
 ) -> None:
-    """Say that `dates` are there. A date that was complete and is the same keeps its times."""
+    """Say that `dates` are there, made from `source`.
+
+    A date that was complete and is the same keeps its times.
+    """
     connection.execute(
         """
         INSERT INTO bar_dates AS known (symbol, date, layer, state, bar_count, rejected_count,
-            contract, first_ts, last_ts, fingerprint, ingestion_run_id, completed_at, changed_from,
-            changed_at)
+            contract, first_ts, last_ts, fingerprint, ingestion_run_id, source, completed_at,
+            changed_from, changed_at)
         SELECT %s, d.date, %s, 'complete', d.bars, d.rejected, d.contract, d.first, d.last,
-               d.fingerprint, %s, now(), d.first, clock_timestamp()
+               d.fingerprint, %s, %s, now(), d.first, clock_timestamp()
         FROM unnest(%s::date[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
                     %s::timestamptz[], %s::bigint[])
              AS d (date, bars, rejected, contract, first, last, fingerprint)
@@ -125,7 +133,7 @@ def mark_complete(
             rejected_count = excluded.rejected_count, contract = excluded.contract,
             first_ts = excluded.first_ts, last_ts = excluded.last_ts,
             fingerprint = excluded.fingerprint, ingestion_run_id = excluded.ingestion_run_id,
-            completed_at = excluded.completed_at, writing_since = NULL,
+            source = excluded.source, completed_at = excluded.completed_at, writing_since = NULL,
             (changed_from, changed_at) = (
                 SELECT CASE WHEN new THEN least(known.changed_from, excluded.first_ts)
                             ELSE known.changed_from END,
@@ -136,15 +144,16 @@ def mark_complete(
                     WHERE s.symbol = known.symbol AND s.date >= known.date
                       AND s.completed_at > known.writing_since) AS new) AS to_signals)
         WHERE (known.state, known.bar_count, known.rejected_count, known.contract, known.first_ts,
-               known.last_ts, known.fingerprint)
+               known.last_ts, known.fingerprint, known.source)
               IS DISTINCT FROM
               ('complete', excluded.bar_count, excluded.rejected_count, excluded.contract,
-               excluded.first_ts, excluded.last_ts, excluded.fingerprint)
+               excluded.first_ts, excluded.last_ts, excluded.fingerprint, excluded.source)
         """,
         (
             symbol,
             layer,
             run_id,
+            source,
             [d.date for d in dates],
             [d.bar_count for d in dates],
             [d.rejected_count for d in dates],
@@ -172,3 +181,17 @@ def complete_dates(
         (symbol, layer, dates.start, dates.end),
     )
     return {row[0]: BarDate(*row) for row in found}
+
+
+def dates_from(
+    connection: Connection, symbol: str, layer: str, source: str, dates: DateRange
+) -> set[date]:
+    """The dates of `dates` last completed from `source`; they may be in writing again."""
+    found = connection.execute(
+        """
+        SELECT date FROM bar_dates
+        WHERE symbol = %s AND layer = %s AND source = %s AND date BETWEEN %s AND %s
+        """,
+        (symbol, layer, source, dates.start, dates.end),
+    )
+    return {row[0] for row in found}

@@ -71,7 +71,7 @@ def write_range(
             on_batch(len(batch.delivery.accepted))
 
         def complete(connection: Connection, _repeated: bool) -> Written:
-            mark_complete(connection, held.symbol, table.layer, described, run.id)
+            mark_complete(connection, held.symbol, table.layer, described, run.id, source)
             return run.written(connection)
 
         return _repeat(held, run, complete)

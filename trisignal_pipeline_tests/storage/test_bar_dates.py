@@ -14,6 +14,7 @@ from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.storage.bar_dates import (
     BarDate,
     complete_dates,
+    dates_from,
     describe_dates,
     fingerprint,
     mark_complete,
@@ -109,7 +110,7 @@ def test_a_date_is_there_once_it_is_complete(connection: Connection) -> None:
 
     mark_writing(connection, NQ, "legacy", list(DATES), moment(0))
     assert complete_dates(connection, NQ, "legacy", DATES) == {}
-    mark_complete(connection, NQ, "legacy", described[:2], run_id=1)
+    mark_complete(connection, NQ, "legacy", described[:2], run_id=1, source="dbn_files")
 
     assert complete_dates(connection, NQ, "legacy", DATES) == {
         day.date: day for day in described[:2]
@@ -121,7 +122,7 @@ def test_a_date_is_there_once_it_is_complete(connection: Connection) -> None:
 
 def test_a_date_that_is_changed_again_is_not_there_meanwhile(connection: Connection) -> None:
     described = _described([bar(0)])
-    mark_complete(connection, NQ, "legacy", described, run_id=1)
+    mark_complete(connection, NQ, "legacy", described, run_id=1, source="dbn_files")
 
     mark_writing(connection, NQ, "legacy", [DAY], moment(0))
 
@@ -139,10 +140,12 @@ def _stored(database: Database) -> list[tuple[object, ...]]:
 def test_only_dates_that_differ_get_a_new_time_and_run(
     connection: Connection, database: Database
 ) -> None:
-    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=1)
+    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=1, source="dbn_files")
     before = _stored(database)
 
-    mark_complete(connection, NQ, "legacy", _described([bar(0), bar(1)]), run_id=2)
+    mark_complete(
+        connection, NQ, "legacy", _described([bar(0), bar(1)]), run_id=2, source="dbn_files"
+    )
 
     after = _stored(database)
     assert after[1:] == before[1:]
@@ -153,9 +156,27 @@ def test_only_dates_that_differ_get_a_new_time_and_run(
 def test_a_date_that_was_being_written_gets_the_new_run(
     connection: Connection, database: Database
 ) -> None:
-    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=1)
+    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=1, source="dbn_files")
     mark_writing(connection, NQ, "legacy", [date(2024, 6, 18)], moment(0))
 
-    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=2)
+    mark_complete(connection, NQ, "legacy", _described([bar(0)]), run_id=2, source="dbn_files")
 
     assert [row[2] for row in _stored(database)] == [1, 2, 1]
+
+
+def test_a_date_keeps_its_source_until_it_is_completed_from_another(
+    connection: Connection,
+) -> None:
+    def of_api() -> set[date]:
+        return dates_from(connection, NQ, "clean", "databento_api", DATES)
+
+    described = describe_dates("clean", DATES, columns([bar(0)]), Bars.empty())
+    mark_complete(connection, NQ, "clean", described[:2], run_id=1, source="databento_api")
+    mark_complete(connection, NQ, "clean", described[2:], run_id=1, source="legacy")
+    assert of_api() == set(list(DATES)[:2])
+
+    mark_writing(connection, NQ, "clean", [DAY], moment(0))
+    assert of_api() == set(list(DATES)[:2])
+
+    mark_complete(connection, NQ, "clean", described[:1], run_id=2, source="legacy")
+    assert of_api() == {list(DATES)[1]}

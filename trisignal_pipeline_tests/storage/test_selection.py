@@ -62,7 +62,7 @@ def put(
             source="legacy",
         )
         described = describe_dates(table.layer, dates, columns(rows), Bars.empty())
-        mark_complete(connection, symbol, table.layer, described, 1)
+        mark_complete(connection, symbol, table.layer, described, 1, "dbn_files")
         if not complete:
             mark_writing(connection, symbol, table.layer, [day], moment(0, day))
 

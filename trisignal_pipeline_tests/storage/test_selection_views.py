@@ -24,6 +24,7 @@ class Layer:
     fingerprint: int
     severity: str
     passed: bool
+    source: str | None = None
 
     def is_fine(self) -> bool:
         return self.passed or self.severity == "WARN"
@@ -35,6 +36,7 @@ layers = st.builds(
     st.integers(-(2**63), 2**63 - 1),
     st.sampled_from(["WARN", "ERROR"]),
     st.booleans(),
+    st.sampled_from([None, "legacy", "databento_api"]),
 )
 dates = st.dictionaries(
     st.tuples(st.sampled_from(SYMBOLS), st.sampled_from(DAYS)),
@@ -50,8 +52,8 @@ def connection(database_url: str) -> Iterator[psycopg.Connection]:
 
 def _store(connection: psycopg.Connection, symbol: str, day: date, name: str, layer: Layer) -> None:
     connection.execute(
-        "INSERT INTO bar_dates (symbol, date, layer, state, fingerprint, completed_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s)",
+        "INSERT INTO bar_dates (symbol, date, layer, state, fingerprint, completed_at, source) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s)",
         (
             symbol,
             day,
@@ -59,6 +61,7 @@ def _store(connection: psycopg.Connection, symbol: str, day: date, name: str, la
             "complete" if layer.complete else "writing",
             layer.fingerprint,
             day if layer.complete else None,
+            layer.source if name == "clean" else "dbn_files",
         ),
     )
     connection.execute(
@@ -77,10 +80,11 @@ def _store(connection: psycopg.Connection, symbol: str, day: date, name: str, la
 
 
 def _chosen(legacy: Layer | None, clean: Layer | None) -> tuple[str, int] | None:
-    if legacy is not None and not legacy.is_fine():
-        return None
+    broken = legacy is not None and not legacy.is_fine()
     for name, layer in (("clean", clean), ("legacy", legacy)):
         if layer is not None and layer.complete and layer.is_fine():
+            if broken and (name == "legacy" or layer.source != "databento_api"):
+                continue
             return name, layer.fingerprint
     return None
 
