@@ -17,7 +17,11 @@ def upgrade() -> None:
         ALTER TABLE raw_files
             ADD COLUMN IF NOT EXISTS job_id text,
             ADD COLUMN IF NOT EXISTS listed boolean,
-            ADD COLUMN IF NOT EXISTS beside text NOT NULL DEFAULT '';
+            ADD COLUMN IF NOT EXISTS beside text NOT NULL DEFAULT '',
+            ADD COLUMN IF NOT EXISTS in_time_order boolean;
+        COMMENT ON COLUMN raw_files.in_time_order IS
+            'Whether no bar opens before the one that precedes it in the file: such a file is read '
+            'once, whatever the range. Null if nobody looked; it is then taken to be in no order.';
         COMMENT ON COLUMN raw_files.job_id IS
             'The vendor''s job that the file came from, as manifest.json or metadata.json beside '
             'it says; null where neither does.';

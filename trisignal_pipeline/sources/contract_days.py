@@ -75,6 +75,7 @@ class ContractDays:
         self.record_count = 0
         self.first_ns: int | None = None
         self.last_ns: int | None = None
+        self.in_time_order = True
 
     def add(self, records: Records) -> None:
         """Check and count the file's next records.
@@ -103,6 +104,8 @@ class ContractDays:
         for pair, *sums in zip(*(column.tolist() for column in columns), strict=True):
             self._add(pair, _Tally(*sums))
 
+        if ts[0] < (self.last_ns or ts[0]) or (np.diff(ts) < 0).any():
+            self.in_time_order = False
         first_ns, last_ns = int(ts.min()), int(ts.max())
         self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
         self.last_ns = last_ns if self.last_ns is None else max(self.last_ns, last_ns)

@@ -11,7 +11,7 @@ one of several zstd frames between two of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from trisignal_pipeline.errors import RefusedFileError
-from trisignal_pipeline.market.bars import Bars, Int32s, Int64s
+from trisignal_pipeline.market.bars import Bars, Int32s, Int64s, concatenate
 from trisignal_pipeline.market.contracts import root_of
 from trisignal_pipeline.market.dates import DateRange, contiguous_ranges, day_number, iso_minute
 from trisignal_pipeline.sources.contract_days import ContractDay, ContractDays
@@ -42,6 +42,7 @@ class DbnFile:
     start_ns, end_ns       the range it was asked to hold: [start, end), nanoseconds since the
                            epoch, UTC; end_ns None where the header leaves it open
     first_ns, last_ns      open of its first and its last bar; None without records
+    in_time_order          no bar opens before the one that precedes it in the file
     stype_in, symbols      what was asked for, and in which symbology; None for a live recording
     days                   outrights and continuous symbols' instruments by date; no spreads
     is_closed              whether its form shows that nothing is missing at its end
@@ -60,6 +61,7 @@ class DbnFile:
     end_ns: int | None
     first_ns: int | None
     last_ns: int | None
+    in_time_order: bool
     record_count: int
     symbols: tuple[str, ...]
     days: tuple[ContractDay, ...]
@@ -121,6 +123,11 @@ class InspectedFile(Protocol):
         """The raw folder, out of which it must not lead; None for a file that is in none."""
         ...
 
+    @property
+    def in_time_order(self) -> bool:
+        """Whether no bar opens before the one that precedes it."""
+        ...
+
 
 def inspect(path: Path, folder: Path | None = None) -> DbnFile | RefusedFile:
     """Verify the file at `path`, in one pass and bounded memory.
@@ -168,6 +175,7 @@ def inspect(path: Path, folder: Path | None = None) -> DbnFile | RefusedFile:
         end_ns=header.end_ns,
         first_ns=contracts.first_ns,
         last_ns=contracts.last_ns,
+        in_time_order=contracts.in_time_order,
         record_count=contracts.record_count,
         symbols=header.symbols,
         days=contracts.days(),
@@ -204,12 +212,13 @@ def refuse_unread(path: Path, size: int, mtime_ns: int, reason: str) -> RefusedF
 
 def read_bars(
     file: InspectedFile, wanted: Mapping[date, str], start_ns: int, end_ns: int
-) -> Iterator[Bars]:
+) -> Generator[Bars]:
     """The bars of one contract a date that open in [start_ns, end_ns), block by block.
 
     `wanted` names the contract of each UTC date: a raw symbol, or `#instrument_id` for a file of a
     continuous symbol. Bars come in file order as they were delivered: neither sorted, nor
-    deduplicated, nor validated; prices may be `UNDEFINED_PRICE`. Memory holds one block.
+    deduplicated, nor validated; prices may be `UNDEFINED_PRICE`. Memory holds one block. A file in
+    order of time is read no further than it has to be.
 
     Whether the file is still the one that was inspected is checked before the first block and
     after the last: bars of an iteration that raises must not be kept.
@@ -229,6 +238,8 @@ def read_bars(
             stream = DbnStream(handle, compressed=compressed)
             spans = _spans(stream.header, wanted, contracts, start_ns, end_ns)
             for block in stream.blocks():
+                if file.in_time_order and block["ts"][0] >= end_ns:
+                    break
                 if len(bars := _select(block, spans, contracts)):
                     yield bars
         except RefusedFileError as refusal:
@@ -237,6 +248,44 @@ def read_bars(
                 "and time didn't, or the disk is failing; catalogue it again"
             ) from refusal
         require_unchanged(file.path, file.size, file.mtime_ns)
+
+
+def read_ranges(
+    file: InspectedFile, wanted: Mapping[date, str], ranges: Sequence[DateRange]
+) -> Iterator[Bars]:
+    """The bars of each of `ranges` in turn, which are ascending and apart; see `read_bars`.
+
+    A file in order of time is read once, and memory holds the bars of one range; any other is read
+    once for each range. That the file is unchanged is checked again before each range is handed on.
+
+    Raises: what `read_bars` raises.
+    """
+    of_range = [{day: wanted[day] for day in dates if day in wanted} for dates in ranges]
+    if not file.in_time_order:
+        for dates, of_dates in zip(ranges, of_range, strict=True):
+            yield concatenate(read_bars(file, of_dates, dates.start_ns, dates.end_ns))
+        return
+    of_all = {day: contract for of_dates in of_range for day, contract in of_dates.items()}
+    blocks = read_bars(file, of_all, ranges[0].start_ns, ranges[-1].end_ns)
+    ahead = Bars.empty()
+    for dates in ranges:
+        parts = [ahead]
+        while not len(ahead) or ahead.ts[-1] < dates.end_ns:
+            if (block := next(blocks, None)) is None:
+                break
+            parts.append(ahead := block)
+        bars = concatenate(parts)
+        if (np.diff(bars.ts) < 0).any():
+            raise RefusedFileError(
+                f"{file.path}: its bars are not in the order of time that they were verified to be "
+                "in: its bytes changed while its size and time didn't; catalogue it again"
+            )
+        after = int(np.searchsorted(bars.ts, dates.end_ns))
+        ahead = bars.take(slice(after, None))
+        if dates == ranges[-1]:
+            blocks.close()  # a year of daily files is more than a process may have open
+        require_unchanged(file.path, file.size, file.mtime_ns)
+        yield bars.take(slice(after))
 
 
 def dates_in_name(name: str) -> DateRange | None:

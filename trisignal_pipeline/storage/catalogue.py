@@ -35,7 +35,8 @@ class CataloguedFile:
     """A file of the raw folder with its verdict; `reason` is None for a verified one.
 
     `promised` are the dates it was made to hold; None where that can't be told. `folder` is the raw
-    folder, out of which `path` must not lead when it is opened.
+    folder, out of which `path` must not lead when it is opened. `in_time_order` is False for a file
+    that was verified before anybody looked at the order of its bars.
     """
 
     id: int
@@ -46,6 +47,7 @@ class CataloguedFile:
     reason: str | None
     promised: DateRange | None
     folder: Path
+    in_time_order: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +221,10 @@ def _record(connection: Connection, looked_into: Verified) -> None:
         connection,
         """
         INSERT INTO raw_files (path, size_bytes, mtime_ns, sha256, verdict, reason, dataset, schema,
-            stype_in, dbn_version, start_ts, end_ts, first_ts, last_ts, record_count, symbols,
-            roots, job_id, listed, beside)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            stype_in, dbn_version, start_ts, end_ts, first_ts, last_ts, in_time_order,
+            record_count, symbols, roots, job_id, listed, beside)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+                %s)
         RETURNING id
         """,
         str(inspected.path),
@@ -238,6 +241,7 @@ def _record(connection: Connection, looked_into: Verified) -> None:
         _moment(end_ns),
         _moment(verified.first_ns) if verified else None,
         _moment(verified.last_ns) if verified else None,
+        verified.in_time_order if verified else None,
         verified.record_count if verified else None,
         list(inspected.symbols),
         _roots(inspected),
@@ -319,6 +323,7 @@ def _file(row: dict[str, Any], raw_dir: Path) -> CataloguedFile:
         row["reason"],
         _promised(row),
         raw_dir,
+        bool(row["in_time_order"]),
     )
 
 

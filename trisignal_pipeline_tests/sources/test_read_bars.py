@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from trisignal_pipeline.errors import FileChangedError, MissingFileError, RefusedFileError
 from trisignal_pipeline.market.bars import UNDEFINED_PRICE, Bars, concatenate
-from trisignal_pipeline.market.dates import NS_PER_MINUTE
-from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
-from trisignal_pipeline.sources.records import BLOCK_RECORDS
+from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange
+from trisignal_pipeline.sources import records as records_module
+from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars, read_ranges
+from trisignal_pipeline.sources.records import BLOCK_RECORDS, DbnStream, Records
 from trisignal_pipeline_tests.sources.dbn_encoder import (
     DAY,
     END,
@@ -189,3 +190,131 @@ def test_bars_are_those_of_a_plain_filter(
         for price, code in zip(bars.open, bars.contract, strict=True)
     ]
     assert found == _plain(made, names, wanted)
+
+
+RANGES = [DateRange(DAY, DAY), DateRange(SECOND, SECOND), DateRange(THIRD, THIRD)]
+WANTED = {DAY: "NQM4", SECOND: "NQM4", THIRD: "NQU4"}
+
+
+def _shown(bars: Bars) -> list[tuple[int, str, int]]:
+    return [
+        (int(ts), bars.contracts[code], int(volume))
+        for ts, code, volume in zip(bars.ts, bars.contract, bars.volume, strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3 * 1440 - 1), st.sampled_from((1, 2)))),
+    st.sampled_from([RANGES, RANGES[::2], RANGES[1:], [DateRange(DAY, SECOND), RANGES[2]]]),
+    st.booleans(),
+    st.integers(1, 5),
+)
+def test_ranges_in_turn_give_what_each_gives_alone(
+    made: list[tuple[int, int]], ranges: list[DateRange], ordered: bool, block: int
+) -> None:
+    made = sorted(made) if ordered else made
+    mapping = {"NQM4": [(DAY, END, "1")], "NQU4": [(DAY, END, "2")]}
+    content = encode(
+        records(
+            [minute for minute, _ in made],
+            [instrument for _, instrument in made],
+            volume=list(range(len(made))),
+        ),
+        mapping=mapping,
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(records_module, "BLOCK_RECORDS", block)
+        file = verified(write(Path(folder) / "bars.dbn", content))
+        minutes_made = [minute for minute, _ in made]
+        assert file.in_time_order == (minutes_made == sorted(minutes_made))
+
+        in_turn = [_shown(bars) for bars in read_ranges(file, WANTED, ranges)]
+
+        assert in_turn == [
+            _shown(
+                concatenate(
+                    read_bars(
+                        file,
+                        {day: WANTED[day] for day in dates if day in WANTED},
+                        dates.start_ns,
+                        dates.end_ns,
+                    )
+                )
+            )
+            for dates in ranges
+        ]
+
+
+def _count_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first minute of every block that is decoded from now on."""
+    decoded: list[int] = []
+    blocks = DbnStream.blocks
+
+    def counted(stream: DbnStream) -> Iterator[Records]:
+        for block in blocks(stream):
+            decoded.append(int(block["ts"][0] - MIDNIGHT) // NS_PER_MINUTE)
+            yield block
+
+    monkeypatch.setattr(records_module, "BLOCK_RECORDS", 2)
+    monkeypatch.setattr(DbnStream, "blocks", counted)
+    return decoded
+
+
+def test_a_file_in_order_of_time_is_decoded_once_and_no_further_than_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = verified(write(tmp_path / "bars.dbn", encode(records(range(0, 3 * 1440, 360)))))
+    decoded = _count_blocks(monkeypatch)
+
+    for _ in read_ranges(file, dict.fromkeys(WANTED, "NQM4"), RANGES[:2]):
+        pass
+
+    assert decoded == list(range(0, 2 * 1440 + 1, 720))
+
+
+def test_a_file_in_no_order_is_decoded_for_each_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = verified(write(tmp_path / "bars.dbn", encode(records([1440, 0, 2880, 1441]))))
+    decoded = _count_blocks(monkeypatch)
+
+    found = [minutes(bars) for bars in read_ranges(file, dict.fromkeys(WANTED, "NQM4"), RANGES)]
+
+    assert found == [[0], [1440, 1441], [2880]]
+    assert decoded == [1440, 2880] * 3
+
+
+def test_a_file_that_changes_between_two_ranges_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "bars.dbn", encode(records([0, 1440, 2880])))
+    ranges = read_ranges(verified(path), dict.fromkeys(WANTED, "NQM4"), RANGES)
+
+    assert minutes(next(ranges)) == [0]
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(FileChangedError):
+        next(ranges)
+
+
+def test_bars_that_have_changed_places_unseen_are_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "bars.dbn", encode(records([0, 1, 2])))
+    file = verified(path)
+    seen = path.stat()
+    write(path, encode(records([2, 1, 0])))
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+    with pytest.raises(RefusedFileError, match="not in the order of time"):
+        list(read_ranges(file, {DAY: "NQM4"}, RANGES[:1]))
+
+
+def test_no_file_stays_open_once_its_last_range_is_read(tmp_path: Path) -> None:
+    file = verified(write(tmp_path / "bars.dbn", encode(records([0, 1440]))))
+    ranges = read_ranges(file, dict.fromkeys(WANTED, "NQM4"), RANGES[:2])
+
+    next(ranges), next(ranges)
+
+    assert str(file.path) not in {
+        str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()
+    }

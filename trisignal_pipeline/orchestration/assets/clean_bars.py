@@ -2,14 +2,16 @@
 
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import dagster as dg
+import pandera.pandas as pa
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
 from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
 from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
@@ -17,10 +19,12 @@ from trisignal_pipeline.orchestration.partition_checks import check_per_partitio
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import clean_bar, rejected_by, screen
+from trisignal_pipeline.schemas import Screened, clean_bar, rejected_by, screen
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import complete_dates
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
+from trisignal_pipeline.storage.connection import Database
+from trisignal_pipeline.storage.lasting_connection import LastingConnection
 from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.verdicts import broken_dates
 
@@ -94,10 +98,23 @@ def clean_bars(
                 clean_bar(market.hygiene),
                 report,
             )
-            for dates in (year for span in contiguous_ranges(usable) for year in by_year(span)):
-                progress.begin(NAME, scope.symbol, dates)
-                legacy = held.repeat(read_bars, LEGACY, scope.symbol, dates.start_ns, dates.end_ns)
-                screened = screen(writing.schema, Delivered.of_one(legacy))
-                writing.write(dates, screened, source="legacy")
+            years = [year for span in contiguous_ranges(usable) for year in by_year(span)]
+            with ahead(screened_legacy(writing.schema, database, scope.symbol, years)) as screened:
+                for dates, bars in screened:
+                    progress.begin(NAME, scope.symbol, dates)
+                    writing.write(dates, bars, source="legacy")
             held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)
+
+
+def screened_legacy(
+    schema: pa.DataFrameSchema, database: Database, symbol: str, ranges: Sequence[DateRange]
+) -> Generator[tuple[DateRange, Screened]]:
+    """The stored legacy bars of each of `ranges`, told apart; read on a connection of their own."""
+    reading = LastingConnection(database, "legacy bars reader")
+    try:
+        for dates in ranges:
+            bars = reading.repeat(read_bars, LEGACY, symbol, dates.start_ns, dates.end_ns)
+            yield dates, screen(schema, Delivered.of_one(bars))
+    finally:
+        reading.close()

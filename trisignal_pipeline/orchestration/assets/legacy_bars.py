@@ -2,17 +2,18 @@
 
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
+import pandera.pandas as pa
 
-from trisignal_pipeline.market.bars import concatenate
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
-from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
+from trisignal_pipeline.market.deliveries import merge_deliveries
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.lead_contract import lead_contracts
 from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
 from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
@@ -25,8 +26,8 @@ from trisignal_pipeline.orchestration.resources import (
     RawFolderResource,
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import legacy_bar, rejected_by, screen
-from trisignal_pipeline.sources.dbn_file import read_bars
+from trisignal_pipeline.schemas import Screened, legacy_bar, rejected_by, screen
+from trisignal_pipeline.sources.dbn_file import read_ranges
 from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bars import LEGACY
@@ -108,26 +109,36 @@ def legacy_bars(
                 legacy_bar(market.hygiene),
                 report,
             )
-            for dates in (year for span in contiguous_ranges(covered) for year in by_year(span)):
-                files = [f for f in coverage.verified if f.promised and f.promised.overlaps(dates)]
-                progress.begin(NAME, scope.symbol, dates)
-                writing.write(
-                    dates,
-                    screen(writing.schema, lead_bars(files, leads, dates)),
-                    source="dbn_files",
-                    files=[
-                        IngestFile(file.path.name, file.sha256, file.promised) for file in files
-                    ],
-                )
+            years = [year for span in contiguous_ranges(covered) for year in by_year(span)]
+            deliveries = screened_deliveries(writing.schema, coverage.verified, leads, years)
+            with ahead(deliveries) as screened:
+                for dates, files, delivery in screened:
+                    progress.begin(NAME, scope.symbol, dates)
+                    writing.write(dates, delivery, source="dbn_files", files=files)
             held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)
 
 
-def lead_bars(
-    files: Sequence[CataloguedFile], leads: Mapping[date, str], dates: DateRange
-) -> Delivered:
-    """The lead contract's bars of `dates`, in order of time; later files come later."""
-    wanted = {day: leads[day] for day in dates if day in leads}
-    return merge_deliveries(
-        [concatenate(read_bars(file, wanted, dates.start_ns, dates.end_ns)) for file in files]
-    )
+def screened_deliveries(
+    schema: pa.DataFrameSchema,
+    files: Sequence[CataloguedFile],
+    leads: Mapping[date, str],
+    ranges: Sequence[DateRange],
+) -> Generator[tuple[DateRange, list[IngestFile], Screened]]:
+    """The lead contract's bars of each of `ranges`, which files they come from, told apart.
+
+    `files` are in the order in which later ones overrule earlier. Each is read once.
+    """
+    readers = {
+        file.id: read_ranges(file, leads, [dates for dates in ranges if _serves(file, dates)])
+        for file in files
+    }
+    for dates in ranges:
+        serving = [file for file in files if _serves(file, dates)]
+        delivered = merge_deliveries([next(readers[file.id]) for file in serving])
+        sources = [IngestFile(file.path.name, file.sha256, file.promised) for file in serving]
+        yield dates, sources, screen(schema, delivered)
+
+
+def _serves(file: CataloguedFile, dates: DateRange) -> bool:
+    return file.promised is not None and file.promised.overlaps(dates)
