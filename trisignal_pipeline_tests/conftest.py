@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline.storage.migrations import migrate
 from trisignal_pipeline_tests.sources import databento_server
 from trisignal_pipeline_tests.sources.databento_server import DatabentoServer
+from trisignal_pipeline_tests.throwaway_server import throwaway_server
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -24,19 +22,8 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """A real server of the suite's own, gone when the suite ends."""
-    home = Path(tempfile.mkdtemp(prefix="trisignal-tests-"))
-    # Where root runs the tests another account runs the server, and has to get here.
-    home.chmod(0o755)
-    server = EmbeddedServer.for_home(home, os.environ)
-    server.ensure_running()
-    # Databases are made by the hundred: a third of the time if none need outlive the machine.
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-        connection.execute("SELECT pg_reload_conf()")
-    yield server
-    server.reset()
-    shutil.rmtree(home)
+    with throwaway_server() as started:
+        yield started
 
 
 def _create_database(server: EmbeddedServer, template: str = "template0") -> str:

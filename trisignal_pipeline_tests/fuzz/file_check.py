@@ -51,8 +51,8 @@ def check_file(path: Path) -> Outcome:
         return Outcome.REFUSED
     if not isinstance(plain, PlainFile):
         raise Disagreement(f"verified, though: {plain}")
-    _require("records", verdict.record_count, plain.record_count)
-    _require(
+    require("records", verdict.record_count, plain.record_count)
+    require(
         "contracts by date",
         sorted(
             (d.date, d.root, d.contract, d.continuous, d.bar_count, d.volume, d.first_ns, d.last_ns)
@@ -109,9 +109,9 @@ def _check_bars(file: DbnFile, plain: PlainFile, wanted: dict[date, str]) -> int
     by_date: defaultdict[date, list[Row]] = defaultdict(list)
     for row, contract in rows_of(read):
         day = plain_file.moment(row.ts).date()
-        _require("contract", contract, wanted[day])
+        require("contract", contract, wanted[day])
         by_date[day].append(row)
-    _require("bars as delivered", dict(by_date), expected)
+    require("bars as delivered", dict(by_date), expected)
 
     of_legacy = screen(_LEGACY, merge_deliveries([read]))
     of_clean = screen(_CLEAN, Delivered.of_one(of_legacy.accepted))
@@ -122,12 +122,12 @@ def _check_bars(file: DbnFile, plain: PlainFile, wanted: dict[date, str]) -> int
 
 
 def _require_told(layer: str, screened: Screened, told: list[Told]) -> None:
-    _require(
+    require(
         f"{layer} bars",
         [row for row, _ in rows_of(screened.accepted)],
         [row for one in told for row in one.accepted],
     )
-    _require(
+    require(
         f"rejected {layer} bars",
         [
             (row, frozenset(rule for rule, mask in screened.broken.items() if mask[at]))
@@ -154,7 +154,8 @@ def _one_contract_a_date(plain: PlainFile) -> Iterator[dict[date, str]]:
         by_date = defaultdict(list, {day: names for day, names in by_date.items() if names})
 
 
-def _require(what: str, found: object, expected: object) -> None:
+def require(what: str, found: object, expected: object) -> None:
+    """Raise `Disagreement` unless what was found is what was expected."""
     if found != expected:
         raise Disagreement(f"{what}: {_short(found)} instead of {_short(expected)}")
 

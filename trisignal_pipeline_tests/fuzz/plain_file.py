@@ -28,6 +28,8 @@ _DAY = 86_400 * 10**9
 _OUTRIGHT = re.compile("([A-Z0-9]{1,8})[FGHJKMNQUVXZ][0-9]{1,2}")
 _CONTINUOUS = re.compile("([A-Z0-9]{1,8})[.][cnv][.][0-9]{1,3}")
 
+_ROOTED = (_OUTRIGHT, _CONTINUOUS, re.compile("([A-Z0-9]{1,8})[.]FUT"))
+
 
 class Unusable(Exception):  # noqa: N818 a verdict, not a fault
     """The file can't be believed."""
@@ -54,10 +56,20 @@ class Contract(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlainFile:
-    """The bars of each contract on each date, in file order; and how many records there are."""
+    """The bars of each contract on each date, in file order, and what the header says.
+
+    start, end   [start, end) in ns since the epoch; end None where the header leaves it open
+    roots        of the bars, and of what was asked for
+    """
 
     bars: dict[tuple[date, Contract], list[Row]]
     record_count: int
+    dataset: str
+    stype_in: str
+    symbols: tuple[str, ...]
+    start: int
+    end: int | None
+    roots: frozenset[str]
 
 
 def read(content: bytes) -> PlainFile:
@@ -99,7 +111,16 @@ def read(content: bytes) -> PlainFile:
             raise Unusable("too many bars")
         if contract is not None:
             bars[day, contract].append(Row(ts, *prices, volume))
-    return PlainFile(dict(bars), len(records) // 56)
+    return PlainFile(
+        dict(bars),
+        len(records) // 56,
+        metadata.dataset,
+        str(metadata.stype_in),
+        tuple(metadata.symbols),
+        metadata.start,
+        metadata.end,
+        frozenset(contract.root for _, contract in bars) | _roots(metadata.symbols),
+    )
 
 
 def broken_rules(row: Row, floor: int) -> set[str]:
@@ -224,6 +245,11 @@ def _metadata(unpacked: bytes) -> tuple[Any, int]:
     if metadata.end is not None and metadata.end <= metadata.start:
         raise Unusable("no range")
     return metadata, end
+
+
+def _roots(symbols: list[str]) -> frozenset[str]:
+    found = (pattern.fullmatch(name) for pattern in _ROOTED for name in symbols)
+    return frozenset(match[1] for match in found if match)
 
 
 def _names(metadata: Any) -> list[tuple[int, date, date, str]]:

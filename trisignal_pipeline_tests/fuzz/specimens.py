@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from trisignal_pipeline.market.dates import NS_PER_MINUTE, midnight_ns
+from trisignal_pipeline.market.dates import NS_PER_DAY, NS_PER_MINUTE, midnight_ns
 from trisignal_pipeline_tests.conftest import SHARED_DATA
-from trisignal_pipeline_tests.sources.dbn_encoder import Intervals, RecordArray, encode, records
+from trisignal_pipeline_tests.sources.dbn_encoder import (
+    Intervals,
+    RecordArray,
+    compress,
+    encode,
+    records,
+)
 from trisignal_pipeline_tests.tiny_market import TICK
 
 FIRST = date(2024, 6, 17)
@@ -82,6 +88,24 @@ def bars(seed: int, ids: tuple[int, ...], count: int = 40) -> RecordArray:
         low=(np.minimum(open_, close) - rng.integers(0, 8, count)) * TICK,
         close=close * TICK,
         volume=rng.integers(1, 500, count),
+    )
+
+
+def one_day(day: date, root: str) -> bytes:
+    """A whole file of one date and one contract."""
+    made = bars(day.toordinal(), (9,))
+    made["ts_event"] = made["ts_event"] % NS_PER_DAY // NS_PER_MINUTE * NS_PER_MINUTE
+    made["ts_event"] += midnight_ns(day)
+    end = day + timedelta(days=1)
+    contract = f"{root}U4"
+    return compress(
+        encode(
+            made,
+            start=midnight_ns(day),
+            end=midnight_ns(end),
+            symbols=(contract,),
+            mapping={contract: [(day, end, "9")]},
+        )
     )
 
 
