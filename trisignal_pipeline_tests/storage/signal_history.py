@@ -97,8 +97,7 @@ def write(
     batch_rows: int = 500,
 ) -> None:
     """Write `rows` as all there is of `dates`, as the assets do."""
-    with symbol_lock(database, symbol):
-        store(database, rows, dates, symbol=symbol, table=table, batch_rows=batch_rows)
+    store(database, rows, dates, symbol=symbol, table=table, batch_rows=batch_rows)
 
 
 def compute(
