@@ -16,8 +16,6 @@ depends_on = None
 def upgrade() -> None:
     op.execute(
         """
-        ALTER FUNCTION ensure_time_partitions(regclass, timestamptz, timestamptz) SECURITY DEFINER;
-
         CREATE FUNCTION grant_to_roles() RETURNS boolean
         LANGUAGE plpgsql AS $$
         DECLARE
@@ -84,6 +82,7 @@ def upgrade() -> None:
                     ('quarantined_bars', 'INSERT, UPDATE'),
                     ('market_bars_revisions', 'INSERT'),
                     ('trisignal_schema', NULL),
+                    ('quarantined_bars_in_points', NULL),
                     ('selected_bar_dates', NULL),
                     ('signal_dates_in_doubt', NULL),
                     ('signal_doubts', NULL)
@@ -156,6 +155,5 @@ def downgrade() -> None:
         DROP FUNCTION grant_to_roles();
         GRANT EXECUTE ON FUNCTION ensure_time_partitions(regclass, timestamptz, timestamptz)
             TO PUBLIC;
-        ALTER FUNCTION ensure_time_partitions(regclass, timestamptz, timestamptz) SECURITY INVOKER;
         """
     )

@@ -152,7 +152,7 @@ def test_a_reader_can_write_nothing(database: Database, reader: Database) -> Non
             column = columns_of(database.url, table)
             for statement in (
                 f"INSERT INTO {table} DEFAULT VALUES",
-                f"UPDATE {table} SET {column} = NULL",
+                f"UPDATE {table} SET {column} = DEFAULT",
                 f"DELETE FROM {table}",
                 f"TRUNCATE {table}",
                 f"LOCK TABLE {table} IN EXCLUSIVE MODE",
@@ -204,6 +204,21 @@ def test_a_writer_has_partitions_made_that_stay_the_owner_s(writer: Database) ->
         writer.url,
         "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'market_bars_ohlcv_1m_y1990'",
     ) == [("trisignal",)]
+
+
+@pytest.mark.parametrize("table", ["symbol_registry", "mine"])
+def test_partitions_are_made_of_the_product_s_tables_alone(
+    database: Database, writer: Database, table: str
+) -> None:
+    by_hand(database.url, "CREATE TABLE mine (ts timestamptz) PARTITION BY RANGE (ts)")
+
+    with (
+        pytest.raises(psycopg.errors.RaiseException, match=table),
+        writer.connect("test") as connection,
+    ):
+        connection.execute(
+            "SELECT ensure_time_partitions(%s::regclass, '1990-01-01', '1990-01-01')", (table,)
+        )
 
 
 def test_a_writer_can_change_neither_the_schema_nor_the_past(
