@@ -12,6 +12,7 @@ from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
 from trisignal_pipeline.commands.explain import explain
+from trisignal_pipeline.commands.files import files
 from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
 from trisignal_pipeline.commands.refresh import refresh
@@ -55,6 +56,7 @@ for command in (
     explain,
     parity,
     runs,
+    files,
 ):
     trisignal.add_command(command)
 

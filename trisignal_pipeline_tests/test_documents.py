@@ -97,6 +97,8 @@ def parse(arguments: list[str]) -> str:
     context = trisignal.make_context("trisignal", list(arguments))
     while isinstance(command, click.Group):
         rest = [*context._protected_args, *context.args]
+        if not rest and command.invoke_without_command:
+            break
         if not rest:
             raise click.UsageError(f"{context.command_path} alone does nothing")
         name, found, rest = command.resolve_command(context, rest)

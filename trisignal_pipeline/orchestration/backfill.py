@@ -23,11 +23,11 @@ from trisignal_pipeline.orchestration.range_run import (
     materialize_range,
     require_partitions,
 )
-from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, refresh_symbol
+from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, Refreshed, refresh_symbol
 from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.catalogue import misled_dates, refused_files
+from trisignal_pipeline.storage.catalogue import refused_files
 from trisignal_pipeline.storage.connection import Connection, rows, scalar
 from trisignal_pipeline.storage.readiness import ready_database
 
@@ -91,8 +91,7 @@ def backfill(
         known = registry.active_symbols(connection)
     definitions = build_defs({"progress": progress or NobodyWatches()})
     runs: list[RangeRun] = []
-    rolled: list[DateRange] = []
-    recomputed: list[DateRange] = []
+    refreshed = Refreshed()
     with open_instance(settings) as instance:
         sync_symbols(instance, {*known, symbol})
         # All of them, before a run over the first year has been for nothing.
@@ -113,14 +112,8 @@ def backfill(
             return runs[-1].success
 
         if all(materialize(year) for year in by_year(dates)):
-            with database.reading().connect("backfill") as connection:
-                market = registry.market(connection, symbol)
-                moved = misled_dates(connection, settings.raw_dir, market)
-            rolled += [year for span in contiguous_ranges(moved) for year in by_year(span)]
-            if all(materialize(part) for part in rolled):
-                refreshed = refresh_symbol(definitions, instance, database, symbol)
-                runs += refreshed.runs
-                recomputed += refreshed.ranges
+            refreshed = refresh_symbol(definitions, instance, database, symbol)
+            runs += refreshed.runs
     run_ids = tuple(run.run_id for run in runs)
     with database.reading().connect("backfill") as connection:
         return Backfilled(
@@ -131,8 +124,8 @@ def backfill(
             _counts(connection, run_ids),
             _rejected(connection, run_ids),
             _triangles(connection, symbol, dates),
-            tuple(rolled),
-            tuple(recomputed),
+            refreshed.rolled,
+            refreshed.ranges,
             tuple(_problems(connection, symbol, dates)),
             tuple(
                 (file.path.name, file.reason or "")

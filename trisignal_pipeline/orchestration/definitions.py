@@ -16,6 +16,7 @@ from trisignal_pipeline.orchestration.daily_schedule import (
     newest_date_of_every_symbol,
 )
 from trisignal_pipeline.orchestration.doubt_sensor import (
+    follow_lead_contract,
     refresh_signals,
     signals_follow_the_bars,
 )
@@ -33,7 +34,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """The definitions, with `resource_overrides` in place of the resources of the same names."""
     return dg.Definitions(
         assets=[raw_dbn_files, legacy_bars, clean_bars, signals],
-        jobs=[refresh_signals, daily_bars],
+        jobs=[refresh_signals, follow_lead_contract, daily_bars],
         schedules=[newest_date_of_every_symbol],
         sensors=[symbols_follow_the_registry, signals_follow_the_bars, failures_are_told],
         resources={

@@ -1,20 +1,26 @@
-"""Computing again what is in doubt: one range run a symbol, by the sensor or by hand."""
+"""Making again what is in doubt: bars of a contract that leads no more, then signals.
+
+By the sensor or by hand, a run a range.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, by_year
+from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars
 from trisignal_pipeline.orchestration.assets.signal_reports import BIAS, TRIANGLES
 from trisignal_pipeline.orchestration.range_run import RangeRun, materialize_range
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.doubts import Doubt, doubts
+from trisignal_pipeline.storage.lead_doubts import dates_of_other_contracts
 
 SIGNAL_ASSETS = (BIAS, TRIANGLES)
+BARS_AND_SIGNALS = (legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
 
 ONLY_IN_DOUBT: Mapping[str, Any] = {"ops": {"signals": {"config": {"only_in_doubt": True}}}}
 """Run config: of the run's dates, compute only those in doubt, and stop where the rest holds."""
@@ -22,41 +28,59 @@ ONLY_IN_DOUBT: Mapping[str, Any] = {"ops": {"signals": {"config": {"only_in_doub
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """The runs of a refresh, and the dates they were about."""
+    """The runs of a refresh, and the dates they were about, in the same order.
+
+    rolled   bars were of a contract that leads no more: bars and signals were made again
+    ranges   signals were in doubt: they were computed again
+    """
 
     runs: tuple[RangeRun, ...] = ()
+    rolled: tuple[DateRange, ...] = ()
     ranges: tuple[DateRange, ...] = ()
 
 
 def refresh_symbol(
     definitions: dg.Definitions, instance: dg.DagsterInstance, database: Database, symbol: str
 ) -> Refreshed:
-    """Compute again, in this process, the signals of `symbol` that are in doubt.
+    """Make again, in this process, what of `symbol` is in doubt: bars first, then signals.
 
-    A year a run, and only as long as something is in doubt: a run may find that the rest holds.
+    A year a run. Signals only as long as something is in doubt: a run may find that the rest holds.
     """
     runs: list[RangeRun] = []
+    rolled: list[DateRange] = []
     ranges: list[DateRange] = []
-    before: Doubt | None = None
-    while (doubt := _doubt_of(database, symbol)) not in (None, before):
-        dates = by_year(DateRange(doubt.first, doubt.last))[0]
-        ranges.append(dates)
+
+    def materialize(assets: Sequence[str], dates: DateRange, **run_config: Any) -> bool:
         runs.append(
             materialize_range(
                 definitions,
                 instance,
-                [dg.AssetKey(name) for name in SIGNAL_ASSETS],
+                [dg.AssetKey(name) for name in assets],
                 symbol,
                 dates,
-                run_config=ONLY_IN_DOUBT,
+                run_config=run_config,
                 raise_on_error=False,
                 log_level="CRITICAL",
             )
         )
-        if not runs[-1].success:
+        return runs[-1].success
+
+    for dates in (year for span in _rolled(database, symbol) for year in by_year(span)):
+        rolled.append(dates)
+        if not materialize(BARS_AND_SIGNALS, dates):
+            return Refreshed(tuple(runs), tuple(rolled))
+    before: Doubt | None = None
+    while (doubt := _doubt_of(database, symbol)) not in (None, before):
+        ranges.append(by_year(DateRange(doubt.first, doubt.last))[0])
+        if not materialize(SIGNAL_ASSETS, ranges[-1], **ONLY_IN_DOUBT):
             break
         before = doubt
-    return Refreshed(tuple(runs), tuple(ranges))
+    return Refreshed(tuple(runs), tuple(rolled), tuple(ranges))
+
+
+def _rolled(database: Database, symbol: str) -> list[DateRange]:
+    with database.reading().connect("refresh") as connection:
+        return dates_of_other_contracts(connection).get(symbol, [])
 
 
 def _doubt_of(database: Database, symbol: str) -> Doubt | None:

@@ -66,7 +66,11 @@ def row_counts(connection: Connection) -> Table:
 
 
 def symbol_states(connection: Connection) -> Table:
-    """One row a symbol: what is stored, how far, and from which minute on it is in doubt."""
+    """One row a symbol: what is stored, how far, and what of it is in doubt.
+
+    dates_of_another_contract   dates whose bars are not of the contract that leads by the files
+    dates_in_doubt, in_doubt_from, reasons   of the signals, and from which minute on
+    """
     return read_table(
         connection,
         """
@@ -85,6 +89,8 @@ def symbol_states(connection: Connection) -> Table:
             LEFT JOIN signal_dates s ON s.symbol = b.symbol AND s.date = b.date AND NOT s.withdrawn
             WHERE b.bar_count > 0 AND s.symbol IS NULL
             GROUP BY b.symbol
+        ), rolled AS (
+            SELECT symbol, count(*) AS dates FROM lead_contract_doubts GROUP BY symbol
         ), signal AS (
             SELECT symbol, count(*) AS dates, sum(triangle_count) AS triangles, min(date) AS first,
                    max(date) AS last, sum(locked_out) AS locked_out
@@ -98,12 +104,14 @@ def symbol_states(connection: Connection) -> Table:
                coalesce(unfinished.dates, 0) AS unfinished_dates,
                coalesce(missing.dates, 0) AS dates_without_signal,
                coalesce(signal.locked_out, 0)::bigint AS locked_out_bars,
+               coalesce(rolled.dates, 0) AS dates_of_another_contract,
                coalesce(d.dates, 0) AS dates_in_doubt, d.from_ts AS in_doubt_from, d.reasons
         FROM symbol_registry r
         LEFT JOIN legacy ON legacy.symbol = r.internal_symbol
         LEFT JOIN clean ON clean.symbol = r.internal_symbol
         LEFT JOIN signal ON signal.symbol = r.internal_symbol
         LEFT JOIN unfinished ON unfinished.symbol = r.internal_symbol
+        LEFT JOIN rolled ON rolled.symbol = r.internal_symbol
         LEFT JOIN missing ON missing.symbol = r.internal_symbol
         LEFT JOIN signal_doubts_under(%(logic)s) d ON d.symbol = r.internal_symbol
         ORDER BY r.internal_symbol

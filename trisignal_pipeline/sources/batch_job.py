@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ from trisignal_pipeline.sources.raw_folder import (
 MOST_BYTES = 16 * 1024 * 1024
 """A manifest of 30 years in a file a day has some 3 MB."""
 
-_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _JOB_DATE = re.compile(r"(?<![0-9])[0-9]{8}(?![0-9])")
 
 
@@ -63,7 +64,7 @@ class BatchJob:
     dataset: str | None = None
     files: Mapping[str, Listed] | None = None
     conditions: tuple[DayCondition, ...] = ()
-    reason: str | None = field(default=None)
+    reason: str | None = None
 
     @property
     def dbn_files(self) -> list[str]:
@@ -150,9 +151,7 @@ def _json(path: Path, raw_dir: Path | None) -> Any:
         return None
     except (ValueError, RecursionError) as error:
         raise _unusable(path.name, f"it is no JSON: {error}") from error
-    except RefusedFileError as error:
-        raise _unusable(path.name, str(error)) from error
-    except (ConfigurationError, FileChangedError) as error:
+    except (RefusedFileError, ConfigurationError, FileChangedError) as error:
         raise _unusable(path.name, str(error)) from error
 
 
@@ -160,18 +159,29 @@ def _manifest(manifest: Any) -> tuple[str | None, Mapping[str, Listed] | None]:
     if manifest is None:
         return None, None
     try:
-        files = {str(entry["filename"]): _listed(entry) for entry in manifest["files"]}
+        files = {_file_name(entry): _listed(entry) for entry in manifest["files"]}
         return _job_id(manifest), files
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(MANIFEST, "it doesn't list files with their sizes") from error
+
+
+def _file_name(entry: Any) -> str:
+    name = entry["filename"]
+    if not name.isprintable() or Path(name).name != name:
+        raise ValueError(name)
+    return str(name)
 
 
 def _listed(entry: Any) -> Listed:
     size = entry["size"]
     if type(size) is not int or size < 0:
         raise ValueError(size)
-    hashed = _SHA256.fullmatch(str(entry.get("hash")))
-    return Listed(size, hashed.group(1) if hashed else None)
+    algorithm, _, digest = str(entry.get("hash")).partition(":")
+    if algorithm != "sha256":
+        return Listed(size, None)
+    if _SHA256.fullmatch(digest) is None:
+        raise ValueError(digest)
+    return Listed(size, digest)
 
 
 def _metadata(metadata: Any) -> tuple[str | None, str | None]:
@@ -179,14 +189,20 @@ def _metadata(metadata: Any) -> tuple[str | None, str | None]:
         return None, None
     try:
         dataset = (metadata.get("query") or {}).get("dataset")
-        return _job_id(metadata), dataset if isinstance(dataset, str) else None
-    except (TypeError, AttributeError) as error:
+        return _job_id(metadata), None if dataset is None else _word(dataset)
+    except (TypeError, ValueError, AttributeError) as error:
         raise _unusable(METADATA, "it doesn't describe a job") from error
 
 
 def _job_id(described: Any) -> str | None:
     job_id = described.get("job_id")
-    return job_id if isinstance(job_id, str) and job_id else None
+    return None if job_id is None else _word(job_id)
+
+
+def _word(value: Any) -> str:
+    if _WORD.fullmatch(value) is None:
+        raise ValueError(value)
+    return str(value)
 
 
 def _conditions(conditions: Any) -> Iterator[DayCondition]:
@@ -195,7 +211,7 @@ def _conditions(conditions: Any) -> Iterator[DayCondition]:
             modified = entry.get("last_modified_date")
             yield DayCondition(
                 date.fromisoformat(entry["date"]),
-                str(entry["condition"]),
+                _word(entry["condition"]),
                 None if modified is None else date.fromisoformat(modified),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -21,7 +21,7 @@ from trisignal_pipeline.market.dates import NS_PER_SECOND
 from trisignal_pipeline.sources.batch_job import BatchJob, read_batch_job
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect, refuse_unread
 from trisignal_pipeline.sources.file_content import require_unchanged
-from trisignal_pipeline.sources.raw_folder import Seen
+from trisignal_pipeline.sources.raw_folder import Seen, job_folders
 
 SETTLE_SECONDS = 3.0
 """How long a file must have stood still before its end is believed to be its end."""
@@ -88,6 +88,16 @@ def verify(
             yield replace(verdict, file=_being_written(file))
         else:
             yield verdict
+
+
+def absent_files(folder: Path) -> list[Path]:
+    """The DBN files that manifests below `folder` list and that aren't there."""
+    listed = [
+        each / name
+        for each in job_folders(folder)
+        for name in read_batch_job(each, folder).dbn_files
+    ]
+    return [path for path in listed if not path.exists()]
 
 
 def _inspect(seen: Seen, folder: Path | None) -> DbnFile | RefusedFile | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trisignal_pipeline.market.contracts import root_of
 from trisignal_pipeline.market.dates import DateRange, utc
-from trisignal_pipeline.market.lead_contract import Traded, lead_contracts
+from trisignal_pipeline.market.lead_contract import Traded
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.sources.batch_job import BatchJob, delivery_order, read_batch_job
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile
@@ -183,30 +183,6 @@ def refused_files(connection: Connection, raw_dir: Path) -> list[CataloguedFile]
         f"{raw_dir}/",
     )
     return [_file(row, raw_dir) for row in found]
-
-
-def misled_dates(connection: Connection, raw_dir: Path, market: Market) -> list[date]:
-    """Stored dates that follow another contract than the files now say leads.
-
-    A file of an earlier date tells more of who traded the most before: it may change the lead
-    contract of the date after it, whose bars are then those of the wrong contract.
-    """
-    known = traded(connection, raw_dir, market)
-    leads = lead_contracts(known, market.roll_rule, market.rank)
-    stored = connection.execute(
-        """
-        SELECT date, contract FROM bar_dates
-        WHERE symbol = %s AND layer = 'legacy' AND state = 'complete' AND bar_count > 0
-        ORDER BY date
-        """,
-        (str(market.symbol),),
-    ).fetchall()
-    if not stored:
-        return []
-    files = coverage(connection, raw_dir, market, DateRange(stored[0][0], stored[-1][0]))
-    return [
-        day for day, contract in stored if leads.get(day, contract) != contract and files.files(day)
-    ]
 
 
 def _record(connection: Connection, looked_into: Verified) -> None:

@@ -32,6 +32,7 @@ from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.catalogue import CataloguedFile
+from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
 from trisignal_pipeline.storage.locks import symbol_lock
 
 NAME = "legacy_bars"
@@ -116,6 +117,7 @@ def legacy_bars(
                     progress.begin(NAME, scope.symbol, dates)
                     writing.write(dates, delivery, source="dbn_files", files=files)
             held.repeat(report.record, scope.symbol, context.run.run_id)
+            held.repeat(record_lead_doubts, raw_folder.path(), market, context.run.run_id)
     yield from report.events(context)
 
 

@@ -7,6 +7,7 @@ from datetime import date
 
 import dagster as dg
 
+from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.lead_contract import Traded, volumes_by_date
 from trisignal_pipeline.market.sessions import expected_minutes
@@ -17,8 +18,9 @@ from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import Verdict
-from trisignal_pipeline.storage import catalogue, registry
+from trisignal_pipeline.storage import catalogue, conditions, registry
 from trisignal_pipeline.storage.catalogue import Coverage
+from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
 
 NAME = "raw_dbn_files"
 CHECK = "covered_by_verified_files"
@@ -59,32 +61,51 @@ def raw_dbn_files(
     context.log.info("%d files in the raw folder, %d read now", found.files, found.read)
     for refused in found.refused:
         context.log.warning("refused: %s: %s", refused.path.name, refused.reason)
+    with database.connect(NAME, autocommit=True) as connection:
+        # A new file may say of any stored date that another contract leads.
+        for symbol in registry.active_symbols(connection):
+            market = registry.market(connection, symbol)
+            record_lead_doubts(connection, raw_folder.path(), market, context.run.run_id)
     for scope in symbol_dates(context):
         with database.connect(NAME) as connection:
             market = registry.market(connection, scope.symbol)
             dates = DateRange(scope.dates[0], scope.dates[-1])
             coverage = catalogue.coverage(connection, raw_folder.path(), market, dates)
             held = catalogue.traded(connection, raw_folder.path(), market, dates)
+            told = conditions.of_dates(connection, market.symbol.dataset, dates)
             minutes = expected_minutes(market.session_profile, dates.start, dates.end)
             for day in scope.dates:
                 closed = not minutes[(day - dates.start).days]
                 verdict, description = judge_coverage(coverage, day, closed=closed)
                 files = coverage.files(day)
+                condition = told.get(day)
+                if files and condition is not None and condition.is_doubtful:
+                    verdict, description = _judge_condition(condition, len(files))
                 report.add(
                     scope.symbol,
                     day,
                     verdict,
-                    blocking=bool(coverage.refusals(day)),
+                    blocking=not files and bool(coverage.refusals(day)),
                     description=description,
                     metadata={
                         "files": len(files),
                         "file_names": ", ".join(file.path.name for file in files),
                         "market_closed": closed,
+                        **({"condition": condition.condition} if condition else {}),
                         **_traded_on(day, held),
                     },
                 )
             report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)
+
+
+def _judge_condition(condition: DayCondition, files: int) -> tuple[Verdict, str]:
+    """The warning on a covered day that the vendor itself doesn't call sound."""
+    since = f" (as of {condition.last_modified})" if condition.last_modified else ""
+    return Verdict(files, 0, {condition.condition.upper(): 1}), (
+        f"{files} verified files cover the date, but Databento calls it {condition.condition}"
+        f"{since}; download it again when that has changed"
+    )
 
 
 def _traded_on(day: date, held: Sequence[Traded]) -> MetadataOfOne:
