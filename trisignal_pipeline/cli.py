@@ -13,6 +13,7 @@ from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
 from trisignal_pipeline.commands.explain import explain
 from trisignal_pipeline.commands.files import files
+from trisignal_pipeline.commands.kept_bars import quarantine, revisions
 from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
 from trisignal_pipeline.commands.refresh import refresh
@@ -57,6 +58,8 @@ for command in (
     parity,
     runs,
     files,
+    quarantine,
+    revisions,
 ):
     trisignal.add_command(command)
 

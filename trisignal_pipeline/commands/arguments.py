@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import click
@@ -28,6 +28,24 @@ class UtcDate(click.ParamType[date]):
             self.fail(f"{value!r} is not a date; write it as 2024-11-01", param, ctx)
 
 
+class UtcMoment(click.ParamType[datetime]):
+    """A moment, written 2024-11-01T14:30:00Z; UTC where it names no other zone."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The moment that `value` spells."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write it as 2024-11-01T14:30:00Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def symbol_and_dates(command: Command) -> Command:
     """`SYMBOL --start DATE --end DATE`, both dates included."""
     command = click.option(
@@ -36,4 +54,13 @@ def symbol_and_dates(command: Command) -> Command:
     command = click.option(
         "--start", required=True, type=UtcDate(), help="First UTC date: 2024-11-01."
     )(command)
+    return click.argument("symbol", metavar="SYMBOL")(command)
+
+
+def symbol_and_maybe_dates(command: Command) -> Command:
+    """`SYMBOL [--start DATE] [--end DATE]`, both dates included; all dates without them."""
+    command = click.option("--end", type=UtcDate(), help="Last UTC date of the OPEN, included.")(
+        command
+    )
+    command = click.option("--start", type=UtcDate(), help="First UTC date of the OPEN.")(command)
     return click.argument("symbol", metavar="SYMBOL")(command)

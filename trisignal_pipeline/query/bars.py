@@ -1,17 +1,18 @@
-"""Bars of any timeframe as a chart shows them, made from clean bars.
+"""Bars of any timeframe as a chart shows them, made from stored minutes: clean ones as a rule.
 
 They are folded by the code that feeds the engine, `signal.timeframes`, so to lay them over a chart
 is to check what the signal is computed from. `ts` is the start of a bar's period: a daily bar opens
 with its session, one that is merged of several with the first of them.
 
-A bar is given only if it is whole: if every UTC date on which its period trades has finished clean
-bars. What is not whole is named, never shown as if it were.
+A bar is given only if it is whole: if every UTC date on which its period trades has finished bars
+of the layer. What is not whole is named, never shown as if it were. Of a moment in the past it is
+not known which dates had been finished: there a date counts that had any bar.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from trisignal_pipeline.market.dates import (
     contiguous_ranges,
     date_of_ns,
     day_number,
+    from_day_number,
     utc,
 )
 from trisignal_pipeline.market.sessions import (
@@ -38,7 +40,7 @@ from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.signal.rules import PERIOD_NS, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars, higher_bars
 from trisignal_pipeline.storage.bar_dates import complete_dates
-from trisignal_pipeline.storage.bars import CLEAN, read_bars
+from trisignal_pipeline.storage.bars import CLEAN, BarsTable, read_bars
 from trisignal_pipeline.storage.connection import Connection
 
 COLUMNS = ("ts", "open", "high", "low", "close", "volume")
@@ -48,12 +50,12 @@ _LONGEST_PERIOD = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CleanMinutes:
-    """Finished clean bars of a stretch of time, and what bars of other timeframes need beside them.
+class StoredMinutes:
+    """Finished bars of a stretch of time, and what bars of other timeframes need beside them.
 
     bars      1-minute bars in ascending time
     sessions  the sessions (under the UTC anchor: days) that periods are counted from
-    missing   UTC dates, in days since 1970-01-01, that trade and have no finished clean bars
+    missing   UTC dates, in days since 1970-01-01, that trade and have no finished bars
     """
 
     bars: Bars
@@ -69,9 +71,20 @@ class WholeBars:
     left_out: Int64s
 
 
-def bars(connection: Connection, market: Market, timeframe: str, dates: DateRange) -> WholeBars:
-    """The bars of `timeframe` (one of `TIMEFRAMES`) whose period starts on the UTC `dates`."""
-    minutes = read_minutes(connection, market, timeframe, dates)
+def bars(
+    connection: Connection,
+    market: Market,
+    timeframe: str,
+    dates: DateRange,
+    *,
+    table: BarsTable = CLEAN,
+    as_of: datetime | None = None,
+) -> WholeBars:
+    """The bars of `timeframe` (one of `TIMEFRAMES`) whose period starts on the UTC `dates`.
+
+    They are made from the minutes that `table` holds or, with `as_of`, held at that moment.
+    """
+    minutes = read_minutes(connection, market, timeframe, dates, table=table, as_of=as_of)
     return whole_bars(minutes, timeframe, dates.start_ns, dates.end_ns)
 
 
@@ -88,23 +101,35 @@ def bars_table(found: WholeBars) -> Table:
 
 
 def read_minutes(
-    connection: Connection, market: Market, timeframe: str, dates: DateRange
-) -> CleanMinutes:
-    """The clean minutes that bars of `timeframe` which open on `dates` are made of.
+    connection: Connection,
+    market: Market,
+    timeframe: str,
+    dates: DateRange,
+    *,
+    table: BarsTable = CLEAN,
+    as_of: datetime | None = None,
+) -> StoredMinutes:
+    """The minutes that bars of `timeframe` which open on `dates` are made of.
 
     They reach to the end of the last period that opens on `dates`, be it days later.
     """
     around = _sessions_around(market, dates)
     needed = DateRange(dates.start, _last_date(timeframe, around, dates))
     symbol = str(market.symbol)
-    complete = complete_dates(connection, symbol, CLEAN.layer, needed)
-    filled = [day for day, known in complete.items() if known.bar_count]
-    minutes = [
-        read_bars(connection, CLEAN, symbol, part.start_ns, part.end_ns)
+    if as_of is None:
+        complete = complete_dates(connection, symbol, table.layer, needed)
+        filled = [day for day, described in complete.items() if described.bar_count]
+        known = set(complete)
+    else:
+        filled = list(needed)
+    minutes = concatenate(
+        read_bars(connection, table, symbol, part.start_ns, part.end_ns, as_of=as_of)
         for span in contiguous_ranges(filled)
         for part in by_year(span)
-    ]
-    return CleanMinutes(concatenate(minutes), around, _missing(market, needed, set(complete)))
+    )
+    if as_of is not None:
+        known = {from_day_number(day) for day in np.unique(minutes.day_numbers()).tolist()}
+    return StoredMinutes(minutes, around, _missing(market, needed, known))
 
 
 def _sessions_around(market: Market, dates: DateRange) -> Sessions:
@@ -115,7 +140,7 @@ def _sessions_around(market: Market, dates: DateRange) -> Sessions:
     return sessions(market.session_profile, first, last)
 
 
-def whole_bars(minutes: CleanMinutes, timeframe: str, start_ns: int, end_ns: int) -> WholeBars:
+def whole_bars(minutes: StoredMinutes, timeframe: str, start_ns: int, end_ns: int) -> WholeBars:
     """The bars of `timeframe` whose period starts in [start_ns, end_ns) (nanoseconds, UTC).
 
     `finished_on` counts rows of `minutes.bars`.
@@ -128,7 +153,7 @@ def whole_bars(minutes: CleanMinutes, timeframe: str, start_ns: int, end_ns: int
     return WholeBars(_take(made, whole), made.ts[~whole])
 
 
-def fold_minutes(minutes: CleanMinutes, timeframe: str) -> HigherBars:
+def fold_minutes(minutes: StoredMinutes, timeframe: str) -> HigherBars:
     """All bars of `timeframe` that hold any of `minutes`; of 1m, the minutes themselves."""
     if timeframe != TIMEFRAMES[0]:
         return higher_bars(minutes.bars, timeframe, minutes.sessions)

@@ -26,7 +26,7 @@ from trisignal_pipeline.market.sessions import Sessions
 from trisignal_pipeline.market.symbols import Anchor, Market
 from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.query.bars import (
-    CleanMinutes,
+    StoredMinutes,
     period_ends,
     read_minutes,
     whole_bars,
@@ -119,7 +119,7 @@ class _Sides:
     """Both sides, and the rows of the bars that both have."""
 
     export: ChartExport
-    minutes: CleanMinutes
+    minutes: StoredMinutes
     stored: HigherBars
     starts: Int64s
     on_chart: Int64s
@@ -201,7 +201,7 @@ def _priced(sides: _Sides) -> tuple[list[PriceOffset], list[ComparedColumn]]:
         minutes.bars, **{name: getattr(minutes.bars, name) + shift for name in PRICES}
     )
     span = (int(sides.starts[0]), int(sides.starts[-1]) + 1)
-    moved = CleanMinutes(shifted, minutes.sessions, minutes.missing)
+    moved = StoredMinutes(shifted, minutes.sessions, minutes.missing)
     adjusted = sides.stored_prices(whole_bars(moved, sides.export.timeframe, *span).bars)
     compared = [
         compared_prices(name, chart[place], raw[place], adjusted[place])

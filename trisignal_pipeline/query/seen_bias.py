@@ -11,7 +11,7 @@ import numpy as np
 
 from trisignal_pipeline.market.bars import Bools
 from trisignal_pipeline.market.dates import DateRange, by_year, date_of_ns
-from trisignal_pipeline.query.bars import CleanMinutes, fold_minutes, period_ends
+from trisignal_pipeline.query.bars import StoredMinutes, fold_minutes, period_ends
 from trisignal_pipeline.schemas import BIAS_COLUMNS
 from trisignal_pipeline.signal.bias import Int8s
 from trisignal_pipeline.signal.rules import BEARISH, BULLISH, NEUTRAL, TIMEFRAMES
@@ -23,7 +23,7 @@ NOT_STORED = 2
 """Stands beside the codes of `rules` for a minute that has no stored bias."""
 
 
-def stored_bias(connection: Connection, symbol: str, minutes: CleanMinutes) -> Int8s:
+def stored_bias(connection: Connection, symbol: str, minutes: StoredMinutes) -> Int8s:
     """The stored biases of `minutes`: int8 [n, 6], codes of `rules` or `NOT_STORED`."""
     ts = minutes.bars.ts
     codes = np.full((len(ts), len(TIMEFRAMES)), NOT_STORED, np.int8)
@@ -43,7 +43,7 @@ def stored_bias(connection: Connection, symbol: str, minutes: CleanMinutes) -> I
 
 
 def bias_on_bars(
-    codes: Int8s, minutes: CleanMinutes, bars: HigherBars, of: str, timeframe: str
+    codes: Int8s, minutes: StoredMinutes, bars: HigherBars, of: str, timeframe: str
 ) -> tuple[Int8s, Bools]:
     """The bias of `timeframe` that each of `bars` shows, and whether a stored row holds it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -79,9 +80,18 @@ TABLE_OF_LAYER = {table.layer: table for table in (LEGACY, CLEAN)}
 
 
 def read_bars(
-    connection: Connection, table: BarsTable, symbol: str, start_ns: int, end_ns: int
+    connection: Connection,
+    table: BarsTable,
+    symbol: str,
+    start_ns: int,
+    end_ns: int,
+    *,
+    as_of: datetime | None = None,
 ) -> Bars:
     """Stored bars that open in [start_ns, end_ns) (nanoseconds, UTC), in order of time.
+
+    With `as_of` (with a time zone) they are those the table held at that moment. A statement counts
+    from the moment it was carried out, which may be a little before it was committed.
 
     Raises:
         InvalidBarsError: a stored row has no price or no volume.
@@ -89,10 +99,15 @@ def read_bars(
     records = copy_out(
         connection,
         sql.SQL(_SELECT).format(
-            table=sql.Identifier(table.name), width=sql.Literal(_CONTRACT_WIDTH)
+            rows=sql.SQL(_ROWS if as_of is None else _ROWS_AS_OF).format(
+                table=sql.Identifier(table.name)
+            ),
+            width=sql.Literal(_CONTRACT_WIDTH),
         ),
         {
             "symbol": symbol,
+            "layer": table.layer,
+            "as_of": as_of,
             "start": utc(table.stamp(start_ns)),
             "end": utc(table.stamp(end_ns)),
         },
@@ -119,9 +134,28 @@ _SELECT = """
            (open * 1000000000)::bigint, (high * 1000000000)::bigint,
            (low * 1000000000)::bigint, (close * 1000000000)::bigint,
            volume, rpad(coalesce(contract, ''), {width})
-    FROM {table}
-    WHERE symbol = %(symbol)s AND ts >= %(start)s AND ts < %(end)s
+    FROM ({rows}) AS bars
     ORDER BY ts
+"""
+
+_ROWS = """
+    SELECT * FROM {table} WHERE symbol = %(symbol)s AND ts >= %(start)s AND ts < %(end)s
+"""
+
+_ROWS_AS_OF = """
+    SELECT t.ts, t.open, t.high, t.low, t.close, t.volume, t.contract
+    FROM {table} t
+    WHERE t.symbol = %(symbol)s AND t.ts >= %(start)s AND t.ts < %(end)s
+      AND t.created_at <= %(as_of)s
+      AND NOT EXISTS (
+          SELECT FROM market_bars_revisions r
+          WHERE r.symbol = %(symbol)s AND r.layer = %(layer)s AND r.ts = t.ts
+            AND r.ts >= %(start)s AND r.ts < %(end)s AND r.valid_to > %(as_of)s)
+    UNION ALL
+    SELECT r.ts, r.open, r.high, r.low, r.close, r.volume, r.contract
+    FROM market_bars_revisions r
+    WHERE r.symbol = %(symbol)s AND r.layer = %(layer)s AND r.ts >= %(start)s AND r.ts < %(end)s
+      AND r.valid_from <= %(as_of)s AND r.valid_to > %(as_of)s
 """
 
 

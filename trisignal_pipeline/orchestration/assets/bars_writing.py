@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 import dagster as dg
+import numpy as np
 import pandera.pandas as pa
 from pydantic import Field
 
-from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.dates import DateRange, from_day_number, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
@@ -103,6 +105,7 @@ class BarsWriting:
         described = self.held.repeat(complete_dates, symbol, self.table.layer, dates)
         of_stored = judge(self.schema, bar_frame(stored), dates)
         of_rejected = verdicts(bar_frame(screened.rejected), screened.broken, dates)
+        disagreements = _disagreements(screened, files)
         minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
         for position, day in enumerate(dates):
             rejected = of_rejected[day]
@@ -120,15 +123,47 @@ class BarsWriting:
                 day,
                 verdict,
                 blocking=broken,
-                description=_in_words(verdict, expected, stored=broken),
+                description="; ".join(
+                    (
+                        _in_words(verdict, expected, stored=broken),
+                        *_contradictions(disagreements[day]),
+                    )
+                ),
                 metadata={
                     **_shown(described[day]),
                     "expected_minutes": expected,
                     "coverage": share(described[day].bar_count, expected),
                     "seconds": round(seconds / len(dates), 4),
                     **_file_names(day, files),
+                    **_counted("disagreements", disagreements[day].total()),
                 },
             )
+
+
+def _disagreements(
+    screened: Screened, files: Sequence[IngestFile]
+) -> defaultdict[date, Counter[tuple[str, str]]]:
+    """How many bars of each date a later file overruled, by the names of both files."""
+    found: defaultdict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
+    overruled = np.flatnonzero(screened.overruled_by >= 0)
+    for day, earlier, later in zip(
+        screened.rejected.day_numbers()[overruled].tolist(),
+        screened.origin[overruled].tolist(),
+        screened.overruled_by[overruled].tolist(),
+        strict=True,
+    ):
+        found[from_day_number(day)][files[earlier].name, files[later].name] += 1
+    return found
+
+
+def _contradictions(of_day: Counter[tuple[str, str]]) -> Iterator[str]:
+    for (earlier, later), count in of_day.items():
+        minutes = "1 minute" if count == 1 else f"{count} minutes"
+        yield f"{later} has other bars than {earlier} for {minutes}, and is believed"
+
+
+def _counted(name: str, count: int) -> MetadataOfOne:
+    return {name: count} if count else {}
 
 
 def _file_names(day: date, files: Sequence[IngestFile]) -> MetadataOfOne:
