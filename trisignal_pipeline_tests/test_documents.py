@@ -52,7 +52,12 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(r"TRISIGNAL_[A-Z_]+")
-_PLACEHOLDERS = {"DATE": "2024-06-18", "SYMBOL": "GLBX.MDP3:NQ", "TS": "2024-06-18T13:31:00Z"}
+_PLACEHOLDERS = {
+    "DATE": "2024-06-18",
+    "SYMBOL": "GLBX.MDP3:NQ",
+    "TS": "2024-06-18T13:31:00Z",
+    "TIME": "2024-06-18T13:31:00Z",
+}
 
 
 def prose(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.query.tables import Table, read_table
 from trisignal_pipeline.storage.connection import Connection
 
@@ -23,7 +24,11 @@ def quarantined(
     """Rejected bars of `symbol` in order of time; `start` and `end` are UTC dates, both included.
 
     Only those that break `rule`, if one is named; also those released since, with `released`.
+
+    Raises:
+        RangeError: `end` lies before `start`.
     """
+    _require_order(start, end)
     return read_table(
         connection,
         """
@@ -53,7 +58,11 @@ def revisions(
 
     `ts` is the OPEN in both; `start` and `end` are UTC dates of it, both included. The times of
     validity are exact to the microsecond, so that the table can be read as of them.
+
+    Raises:
+        RangeError: `end` lies before `start`.
     """
+    _require_order(start, end)
     return read_table(
         connection,
         """
@@ -77,3 +86,8 @@ def revisions(
         """,
         {"symbol": symbol, "start": start, "end": end, "layer": layer},
     )
+
+
+def _require_order(start: date | None, end: date | None) -> None:
+    if start is not None and end is not None:
+        DateRange(start, end)
