@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars, Bools, Int64s
 
@@ -203,7 +204,7 @@ def _jumps(
     bars: Bars, limits: HygieneThresholds, reference: Int64s | int, comparable: Bools
 ) -> dict[Rule, Bools]:
     """Which rules each bar breaks against a `reference` close, where the two are comparable."""
-    gap = np.abs(bars.close - reference)
+    gap = _distance(bars.close, reference)
     flat = (bars.open == bars.high) & (bars.high == bars.low) & (bars.low == bars.close)
     nowhere = np.zeros(len(bars), np.bool_)
     return {
@@ -212,11 +213,17 @@ def _jumps(
         else comparable & (gap > limits.discontinuity),
         Rule.SMALL_RANGE_BIG_GAP: nowhere
         if limits.small_range is None or limits.big_gap is None
-        else comparable & (bars.high - bars.low <= limits.small_range) & (gap >= limits.big_gap),
+        else comparable & (_distance(bars.high, bars.low) <= limits.small_range) & (gap >= limits.big_gap),
         Rule.FLAT_DISCONTINUITY: nowhere
         if limits.flat_discontinuity is None
         else comparable & flat & (gap > limits.flat_discontinuity),
     }
+
+
+def _distance(prices: Int64s, others: Int64s | int) -> npt.NDArray[np.uint64]:
+    """How far apart prices are; two of int64 may be further than int64 can tell."""
+    higher, lower = np.maximum(prices, others), np.minimum(prices, others)
+    return higher.view(np.uint64) - lower.view(np.uint64)
 
 
 def _stops_a_run(bars: Bars, limits: HygieneThresholds, static: Bools) -> Bools:

@@ -214,7 +214,7 @@ def _record(connection: Connection, looked_into: Verified) -> None:
         inspected.stype_in,
         inspected.dbn_version,
         _moment(start_ns),
-        _moment(end_ns),
+        _moment(None if end_ns is None else end_ns + _ROUNDED_UP_NS),
         _moment(verified.first_ns) if verified else None,
         _moment(verified.last_ns) if verified else None,
         verified.in_time_order if verified else None,
@@ -328,6 +328,10 @@ def _serves(row: dict[str, Any], market: Market) -> bool:
 def _roots(inspected: DbnFile | RefusedFile) -> list[str]:
     asked_for = {root_of(symbol) for symbol in inspected.symbols}
     return sorted({*inspected.roots, *(root for root in asked_for if root is not None)})
+
+
+# The database's clock ticks in microseconds: an end that lies between two must not come earlier.
+_ROUNDED_UP_NS = 999
 
 
 def _moment(ts_ns: int | None) -> datetime | None:

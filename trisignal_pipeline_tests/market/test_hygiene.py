@@ -105,6 +105,17 @@ def test_a_rejected_bar_does_not_become_the_last_good_one() -> None:
     assert judged.locked_since[2] == 1
 
 
+def test_prices_further_apart_than_int64_can_tell_are_a_jump() -> None:
+    lowest, highest = -(2**63), 2**63 - 2
+    series = bars_of([flat(0), flat(0)])
+    for price in (series.open, series.high, series.low, series.close):
+        price[:] = (lowest, highest)
+    limits = HygieneThresholds(price_floor=None, discontinuity=500 * PRICE_UNIT)
+    assert locked_rules(series, limits, Guard()).accepted.tolist() == [True, False]
+    carried = Guard(LastGood(highest, "NQZ4"))
+    assert locked_rules(series, limits, carried).accepted.tolist() == [False, True]
+
+
 def test_the_last_good_close_is_carried_into_the_series() -> None:
     rows = [wide(20_000)]
     before = Guard(LastGood(19_000 * PRICE_UNIT, "NQZ4"))

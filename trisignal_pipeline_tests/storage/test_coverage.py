@@ -72,6 +72,17 @@ def test_a_file_without_an_end_reaches_to_its_last_bar(
     assert [file_names(found.files(day)) for day in DATES] == [["a.dbn"], ["a.dbn"], []]
 
 
+def test_a_file_that_ends_within_a_microsecond_covers_the_bar_before_its_end(
+    database: Database, connection: Connection, raw: Path
+) -> None:
+    write_file(raw, "a.dbn", records([0, 1440]), end=MIDNIGHT + NS_PER_DAY + 1)
+    refresh(database, raw)
+
+    found = coverage(connection, raw, NQ, DATES)
+
+    assert [file_names(found.files(day)) for day in DATES] == [["a.dbn"], ["a.dbn"], []]
+
+
 def test_a_file_that_ends_within_a_date_covers_it(
     database: Database, connection: Connection, raw: Path
 ) -> None:
