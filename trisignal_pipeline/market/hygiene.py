@@ -213,7 +213,9 @@ def _jumps(
         else comparable & (gap > limits.discontinuity),
         Rule.SMALL_RANGE_BIG_GAP: nowhere
         if limits.small_range is None or limits.big_gap is None
-        else comparable & (_distance(bars.high, bars.low) <= limits.small_range) & (gap >= limits.big_gap),
+        else comparable
+        & (_distance(bars.high, bars.low) <= limits.small_range)
+        & (gap >= limits.big_gap),
         Rule.FLAT_DISCONTINUITY: nowhere
         if limits.flat_discontinuity is None
         else comparable & flat & (gap > limits.flat_discontinuity),

@@ -160,9 +160,14 @@ class ContractDays:
             )
         if outright := parse_outright(name):
             return outright.root, name, None
-        if self._header.stype_in == "continuous" and (continuous := parse_continuous(name)):
-            return continuous[0], f"#{instrument_id}", name
-        return None, name, None
+        if self._header.stype_in != "continuous":
+            return None, name, None
+        if (continuous := parse_continuous(name)) is None:
+            raise RefusedFileError(
+                f"it was asked for by continuous symbols, but its symbol mapping calls instrument "
+                f"{instrument_id} {name}, which is none; the file is damaged, download it again"
+            )
+        return continuous[0], f"#{instrument_id}", name
 
     def _check(self, records: Records, ts: Int64s, volume: Int64s) -> None:
         header = self._header

@@ -18,7 +18,7 @@ from trisignal_pipeline_tests.fuzz.guarded import Guarded, Limits
 from trisignal_pipeline_tests.fuzz.pipeline_check import check_pipeline
 from trisignal_pipeline_tests.pipeline import open_pipeline
 
-WHOLE_EVERY = 31
+WHOLE_EVERY = 12
 """Of so many cases one goes through the whole product; no multiple of the number of kinds."""
 
 CASE_LIMITS = Limits(seconds=60.0, memory_mb=1024)
@@ -86,7 +86,7 @@ def case_runner(places: Places) -> Iterator[Callable[[int], Outcome]]:
             path.write_bytes(case.content)
             outcome = check_file(path)
             if seed % WHOLE_EVERY == 0:
-                check_pipeline(pipeline, f"{seed}", case.content)
+                check_pipeline(pipeline, f"{seed}", [case.content, case.delivered_again])
             return outcome
 
         yield run

@@ -75,12 +75,16 @@ KINDS = tuple(_DAMAGES)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A damaged file: what was done to which specimen, and the bytes that came of it."""
+    """A damaged file: what was done to which specimen, and the bytes that came of it.
+
+    delivered_again   a later file of the same specimen, which contradicts it here and there
+    """
 
     seed: int
     kind: str
     specimen: str
     content: bytes = field(repr=False)
+    delivered_again: bytes = field(repr=False)
 
 
 def make_case(seed: int) -> Case:
@@ -89,4 +93,6 @@ def make_case(seed: int) -> Case:
     kind = KINDS[seed % len(KINDS)]
     real = vendor_files() if rng.random() < 0.3 else ()
     specimen = rng.choice(real or generated())
-    return Case(seed, kind, specimen.name, _DAMAGES[kind](rng, specimen))
+    content = _DAMAGES[kind](rng, specimen)
+    again = rng.choice((record_damage.same_minute, record_damage.odd_prices, record_damage.order))
+    return Case(seed, kind, specimen.name, content, again(rng, specimen))

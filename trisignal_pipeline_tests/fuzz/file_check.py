@@ -156,8 +156,12 @@ def _one_contract_a_date(plain: PlainFile) -> Iterator[dict[date, str]]:
 
 def require(what: str, found: object, expected: object) -> None:
     """Raise `Disagreement` unless what was found is what was expected."""
-    if found != expected:
-        raise Disagreement(f"{what}: {_short(found)} instead of {_short(expected)}")
+    if found == expected:
+        return
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in {**found, **expected}:
+            require(f"{what}, {key}", found.get(key), expected.get(key))
+    raise Disagreement(f"{what}: {_short(found)} instead of {_short(expected)}")
 
 
 def _short(value: object) -> str:

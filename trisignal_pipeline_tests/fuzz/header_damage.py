@@ -10,6 +10,7 @@ from trisignal_pipeline_tests.fuzz.specimens import Specimen, generated, whole_h
 
 _ABSURD = (0, 1, 2, 7, 8, 55, 56, 100, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 _ABSURD_TIMES = (0, 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+_SPANS = (1, 60 * 10**9, 86_400 * 10**9)
 _START = 8 + 16 + 2  # after the prelude, the dataset and the schema
 
 
@@ -47,8 +48,10 @@ def times(rng: random.Random, specimen: Specimen) -> bytes:
     header = bytearray(specimen.header)
     for at in rng.sample((_START, _START + 8), rng.randint(1, 2)):
         (was,) = struct.unpack_from("<Q", header, at)
-        near = (was + rng.choice((-1, 1)) * rng.choice((1, 60 * 10**9, 86_400 * 10**9))) % 2**64
-        struct.pack_into("<Q", header, at, rng.choice((*_ABSURD_TIMES, near, near)))
+        row = rng.randrange(len(specimen.records) // 56) * 56
+        (bar,) = struct.unpack_from("<Q", specimen.records, row + 8)
+        near = rng.choice((was, bar)) + rng.choice((-1, 0, 1)) * rng.choice(_SPANS)
+        struct.pack_into("<Q", header, at, rng.choice((*_ABSURD_TIMES, *[near % 2**64] * 6)))
     return packed(rng, bytes(header) + specimen.records)
 
 

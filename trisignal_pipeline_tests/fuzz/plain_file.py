@@ -102,10 +102,12 @@ def read(content: bytes) -> PlainFile:
         [name] = called
         if outright := _OUTRIGHT.fullmatch(name):
             contract: Contract | None = Contract(outright[1], name, None)
-        elif str(metadata.stype_in) == "continuous" and (found := _CONTINUOUS.fullmatch(name)):
+        elif str(metadata.stype_in) != "continuous":
+            contract = None
+        elif found := _CONTINUOUS.fullmatch(name):
             contract = Contract(found[1], f"#{number}", name)
         else:
-            contract = None
+            raise Unusable("no continuous symbol")
         seen[contract.name if contract else name, day] += 1
         if seen[contract.name if contract else name, day] > _MOST_BARS_A_DAY:
             raise Unusable("too many bars")

@@ -14,7 +14,7 @@ from trisignal_pipeline_tests.fuzz.specimens import generated
 from trisignal_pipeline_tests.pipeline import make_dagster_template
 
 CASES_OF_A_KIND = 6
-WHOLE_CASES = 11
+WHOLE_CASES = 7
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)

@@ -226,6 +226,12 @@ def test_an_id_outside_its_interval_has_no_name(tmp_path: Path) -> None:
     assert "no name for instrument 1 on 2024-06-18" in refused(path).reason
 
 
+def test_a_name_that_is_no_continuous_symbol_is_refused_in_a_file_of_them(tmp_path: Path) -> None:
+    header: dict[str, Any] = {"mapping": {"NQ.v.O": [(DAY, END, "1")]}, "symbols": ["NQ.v.0"]}
+    path = write(tmp_path / "bars.dbn", encode(records([1]), stype_in="continuous", **header))
+    assert "calls instrument 1 NQ.v.O, which is none" in refused(path).reason
+
+
 def test_an_id_with_two_names_is_refused_where_it_has_bars(tmp_path: Path) -> None:
     mapping = {
         "NQ.c.0": [(DAY, END, "1")],
