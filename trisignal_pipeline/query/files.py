@@ -32,13 +32,13 @@ def catalogued_files(connection: Connection, raw_dir: Path, *, refused_only: boo
             FROM raw_files f WHERE starts_with(f.path, %(folder)s)
         ), listed AS (
             SELECT substr(path, length(%(folder)s) + 1) AS file, now AS verdict,
-                   coalesce(nullif(concat_ws('; ',
+                   nullif(concat_ws('; ',
                        CASE now WHEN 'missing' THEN
                            'it was taken out of the folder, or renamed' END,
                        reason,
                        CASE WHEN serves = '{}' THEN 'it serves no registered symbol' END,
                        CASE WHEN NOT listed AND now = 'verified' THEN
-                           'manifest.json beside it doesn''t list it' END), ''), '') AS reason,
+                           'manifest.json beside it doesn''t list it' END), '') AS reason,
                    dataset, symbols, serves, start_ts AS "from", end_ts AS "to",
                    record_count AS records, job_id AS job, size_bytes AS bytes
             FROM seen

@@ -143,16 +143,23 @@ def _json(path: Path, raw_dir: Path | None) -> Any:
         RefusedFileError: it can't be read.
     """
     try:
-        with opened(path, raw_dir) as (handle, found):
-            if found.st_size > MOST_BYTES:
-                raise _unusable(path.name, f"{found.st_size:,} bytes are more than any job writes")
-            return json.loads(handle.read(MOST_BYTES))
+        decoded = json.loads(_content(path, raw_dir))
     except MissingFileError:
         return None
     except (ValueError, RecursionError) as error:
         raise _unusable(path.name, f"it is no JSON: {error}") from error
     except (RefusedFileError, ConfigurationError, FileChangedError) as error:
         raise _unusable(path.name, str(error)) from error
+    if decoded is None:
+        raise _unusable(path.name, "it holds nothing")
+    return decoded
+
+
+def _content(path: Path, raw_dir: Path | None) -> bytes:
+    with opened(path, raw_dir) as (handle, found):
+        if found.st_size > MOST_BYTES:
+            raise RefusedFileError(f"{found.st_size:,} bytes are more than any job writes")
+        return handle.read(MOST_BYTES)
 
 
 def _manifest(manifest: Any) -> tuple[str | None, Mapping[str, Listed] | None]:
@@ -207,7 +214,7 @@ def _word(value: Any) -> str:
 
 def _conditions(conditions: Any) -> Iterator[DayCondition]:
     try:
-        for entry in conditions or ():
+        for entry in () if conditions is None else conditions:
             modified = entry.get("last_modified_date")
             yield DayCondition(
                 date.fromisoformat(entry["date"]),

@@ -92,6 +92,9 @@ def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int, st
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except PermissionError:
+            # A link to where this user may not look: there is still the link to be refused.
+            found = path.lstat()
         if path.parent not in left_in:
             left_in[path.parent] = beside(path.parent)
         seen = Seen(path, found.st_size, found.st_mtime_ns, left_in[path.parent])
@@ -125,11 +128,10 @@ def _folders(raw_dir: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def _candidates(raw_dir: Path, root: Path) -> Iterator[Path]:
     for folder, subfolders, names in _folders(raw_dir):
         for name in names:
-            if looks_like_dbn(name) and _is_file(folder / name):
-                yield folder / name
-        for name in subfolders:
-            if (folder / name).is_symlink() and not is_inside(folder / name, root):
-                yield folder / name
+            path = folder / name
+            if looks_like_dbn(name) and (_leads_out(path, root) or _is_file(path)):
+                yield path
+        yield from (folder / name for name in subfolders if _leads_out(folder / name, root))
 
 
 def looks_like_dbn(name: str) -> bool:
@@ -143,6 +145,10 @@ def looks_like_dbn(name: str) -> bool:
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether what `path` leads to, wherever links point, lies below `folder`."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    return path.is_symlink() and not is_inside(path, root)
 
 
 def _is_file(path: Path) -> bool:

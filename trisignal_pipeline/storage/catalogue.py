@@ -280,9 +280,25 @@ def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> No
         """,
         (str(job.folder), job.beside, job.job_id, job.dataset, job.reason, job.dbn_files),
     )
-    if job.conditions and job.dataset is not None:
+    dataset = job.dataset or _only_dataset(connection, job.folder)
+    if job.conditions and dataset is not None:
         origin = job.job_id or str(job.folder.relative_to(raw_dir))
-        conditions.record(connection, job.dataset, job.conditions, origin)
+        conditions.record(connection, dataset, job.conditions, origin)
+
+
+def _only_dataset(connection: Connection, folder: Path) -> str | None:
+    """The dataset of the files in `folder`, where no metadata.json names it and they agree."""
+    found = {
+        row["dataset"]
+        for row in rows(
+            connection,
+            "SELECT path, dataset FROM raw_files WHERE verdict = 'verified' "
+            "AND starts_with(path, %s)",
+            f"{folder}/",
+        )
+        if Path(row["path"]).parent == folder
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _relative(row: dict[str, Any], raw_dir: Path) -> Path:

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.sources.dbn_file import inspect
-from trisignal_pipeline.sources.raw_folder import Seen, candidate_files, changed_files
-
-NOBODY = 65534
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that any user can reach, unlike those of pytest."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without the rights of root, for whom permissions don't count."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
+from trisignal_pipeline.sources.raw_folder import (
+    Seen,
+    candidate_files,
+    changed_files,
+    job_folders,
+)
+from trisignal_pipeline_tests.sources.another_user import as_nobody
+from trisignal_pipeline_tests.sources.job_files import write_manifest, write_metadata
 
 
 def make(folder: Path, *names: str) -> list[Path]:
@@ -131,3 +111,31 @@ def test_only_new_and_changed_files_are_looked_at_again(tmp_path: Path) -> None:
     assert changed_files([same, grown, touched, new, gone], known) == [
         Seen(path, path.stat().st_size, path.stat().st_mtime_ns) for path in (grown, touched, new)
     ]
+
+
+def test_files_are_looked_at_again_when_what_a_job_left_beside_them_changes(tmp_path: Path) -> None:
+    beside, apart = make(tmp_path, "job/a.dbn", "b.dbn")
+
+    def known() -> dict[Path, tuple[int, int, str]]:
+        seen = changed_files([beside, apart], {})
+        return {one.path: (one.size, one.mtime_ns, one.beside) for one in seen}
+
+    before = known()
+    manifest = write_manifest(beside.parent)
+    assert [one.path for one in changed_files([beside, apart], before)] == [beside]
+
+    before = known()
+    os.utime(manifest, ns=(0, 0))
+    assert [one.path for one in changed_files([beside, apart], before)] == [beside]
+
+    before = known()
+    manifest.unlink()
+    assert [one.path for one in changed_files([beside, apart], before)] == [beside]
+
+
+def test_folders_of_jobs_are_found_though_no_file_lies_in_them(tmp_path: Path) -> None:
+    make(tmp_path, "nothing/a.dbn", "one/a.dbn", "two/notes.txt", ".hidden/a.dbn")
+    for name in ("one", ".hidden"):
+        write_manifest(tmp_path / name)
+    write_metadata(tmp_path / "two")
+    assert job_folders(tmp_path) == [tmp_path / "one", tmp_path / "two"]
