@@ -39,8 +39,8 @@ class Settings:
         """Read what `environment` says; an empty variable counts as one that is not set.
 
         Raises:
-            ConfigurationError: the URL is not one of PostgreSQL, the gateway not one of https, or
-                the key can't be a key.
+            ConfigurationError: the URL is not one of PostgreSQL, the gateway not one of https, the
+                key can't be a key, or one folder of files lies in the other.
         """
         url = environment.get("TRISIGNAL_DATABASE_URL") or None
         if url is not None and not url.startswith(("postgresql://", "postgres://")):
@@ -53,11 +53,14 @@ class Settings:
                 "TRISIGNAL_DATABASE_URL can't be read: percent-encode what stands in its password "
                 "(@ is %40, / is %2F, # is %23, ? is %3F; its value is not shown)"
             )
+        raw_dir = Path(environment.get("TRISIGNAL_RAW_DIR") or "data/raw").absolute()
+        api_dir = Path(environment.get("TRISIGNAL_API_DIR") or DEFAULT_API_DIR).absolute()
+        _require_apart(raw_dir.resolve(), api_dir.resolve())
         return cls(
             home=Path(environment.get("TRISIGNAL_HOME") or ".trisignal").absolute(),
-            raw_dir=Path(environment.get("TRISIGNAL_RAW_DIR") or "data/raw").absolute(),
+            raw_dir=raw_dir,
             database_url=url,
-            api_dir=Path(environment.get("TRISIGNAL_API_DIR") or DEFAULT_API_DIR).absolute(),
+            api_dir=api_dir,
             api_gateway=_gateway(environment.get("TRISIGNAL_DATABENTO_GATEWAY")),
             api_key=_key(environment.get("DATABENTO_API_KEY")),
         )
@@ -68,6 +71,14 @@ def _is_well_formed(url: str) -> bool:
     after_scheme = url.partition("://")[2]
     authority = re.split(r"[/?#]", after_scheme, maxsplit=1)[0]
     return authority.count("@") <= 1 and "@" not in after_scheme[len(authority) :].partition("?")[0]
+
+
+def _require_apart(raw_dir: Path, api_dir: Path) -> None:
+    if raw_dir.is_relative_to(api_dir) or api_dir.is_relative_to(raw_dir):
+        raise ConfigurationError(
+            f"TRISIGNAL_API_DIR ({api_dir}) and TRISIGNAL_RAW_DIR ({raw_dir}) must not lie in each "
+            "other: legacy bars are made from all of the latter, and from nothing of the former"
+        )
 
 
 def _gateway(url: str | None) -> str:

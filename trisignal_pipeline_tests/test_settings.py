@@ -140,3 +140,11 @@ def test_what_cannot_be_a_key_is_refused_unseen(key: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABENTO_API_KEY") as refused:
         Settings.from_environment({"DATABENTO_API_KEY": key})
     assert "nter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "api"), [("data", "data/api"), ("data/raw", "data"), ("data", "./data")]
+)
+def test_bought_files_and_raw_files_are_kept_apart(raw: str, api: str) -> None:
+    with pytest.raises(ConfigurationError, match="must not lie in each other"):
+        Settings.from_environment({"TRISIGNAL_RAW_DIR": raw, "TRISIGNAL_API_DIR": api})

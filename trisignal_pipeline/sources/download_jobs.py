@@ -24,9 +24,8 @@ from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange, date_of_ns, utc
 from trisignal_pipeline.sources.databento_api import STYPE_IN, Order
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect
+from trisignal_pipeline.sources.raw_folder import CONDITIONS, MANIFEST, METADATA
 from trisignal_pipeline.sources.records import SCHEMA
-
-MANIFEST, METADATA, CONDITION = "manifest.json", "metadata.json", "condition.json"
 
 _UNFINISHED, _REFUSED, _LOCK = ".unfinished", ".refused", ".lock"
 
@@ -81,7 +80,7 @@ def begin(folder: Path, order: Order, conditions: Sequence[DayCondition]) -> Job
     job.folder.mkdir(parents=True)
     _write(job.folder / METADATA, {"version": 1, "job_id": job_id, "query": _query(order)})
     _write(
-        job.folder / CONDITION,
+        job.folder / CONDITIONS,
         [
             {
                 "date": str(one.day),
@@ -171,7 +170,7 @@ def _strange_in(file: DbnFile, order: Order) -> list[str]:
 
 
 def _place(folder: Path, job: Job) -> None:
-    listed = [job.path, job.folder / METADATA, job.folder / CONDITION]
+    listed = [job.path, job.folder / METADATA, job.folder / CONDITIONS]
     described = [_described(path) for path in listed]
     _write(job.folder / MANIFEST, {"job_id": job.id, "files": described})
     for path in (*listed, job.folder / MANIFEST, job.folder):

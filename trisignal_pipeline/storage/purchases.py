@@ -31,8 +31,6 @@ SOURCE = "databento_api"
 
 DEFAULT_BUDGET_USD = 5.0
 
-_NOT_SOLD = (PENDING, MISSING)
-
 
 @dataclass(slots=True)
 class Budget:
@@ -47,12 +45,24 @@ class Budget:
         Raises:
             BudgetError: they aren't.
         """
-        if self.spent_usd + usd > self.limit_usd:
+        if usd and self.spent_usd + usd > self.limit_usd:
             raise BudgetError(
-                f"{what} costs {_dollars(usd)}, but of the budget of {_dollars(self.limit_usd)} "
-                f"{_dollars(self.spent_usd)} are spent, so it was not bought; ask for fewer dates, "
+                f"{what} costs {dollars(usd)}, but of the budget of {dollars(self.limit_usd)} "
+                f"{dollars(self.spent_usd)} are spent, so it was not bought; ask for fewer dates, "
                 "or give a larger budget (--budget, or budget_usd in run config)"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Bars that somebody wants: a market's, on some UTC dates in order."""
+
+    market: Market
+    dates: tuple[date, ...]
+
+    def __str__(self) -> str:
+        first, last = self.dates[0], self.dates[-1]
+        return f"{self.market.symbol} {DateRange(first, last)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +75,16 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What of some dates has to be bought.
+    """What of some bars has to be bought, and what that costs.
 
     kept       dates on which the market trades whose bars are there already
     left_out   dates that can't be bought, with the reason
     degraded   dates the vendor calls faulty; they are bought all the same
     """
 
+    wanted: Wanted
+    kept: int
     offers: tuple[Offer, ...] = ()
-    kept: int = 0
     left_out: tuple[tuple[DateRange, str], ...] = ()
     degraded: tuple[DateRange, ...] = ()
 
@@ -85,15 +96,15 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """What a purchase came to: the quote it went by, and the files it brought.
+    """What a purchase came to: the quotes it went by, and what it brought and cost.
 
-    lent   jobs that another folder had bought before
+    lent   ids of jobs that were bought before, for another folder
     """
 
-    quote: Quote
-    files: tuple[IngestFile, ...] = ()
-    lent: tuple[str, ...] = ()
-    spent_usd: Decimal = Decimal(0)
+    quotes: tuple[Quote, ...]
+    files: tuple[IngestFile, ...]
+    lent: tuple[str, ...]
+    spent_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,52 +145,48 @@ class Purchases:
             lambda: DatabentoApi.for_settings(settings),
         )
 
-    def quote(self, market: Market, dates: DateRange, *, again: bool = False) -> Quote:
-        """What of `dates` is missing, or all of them `again`, and what it costs. Buys nothing.
+    def quote(self, wanted: Wanted, *, again: bool = False) -> Quote:
+        """What of `wanted` is missing, or all of it `again`, and what it costs. Buys nothing.
 
-        Asks the API only if something is missing.
+        Goes by the catalogue as it is, and asks the API only if something is missing.
 
         Raises:
             ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError.
         """
-        missing, closed = self._missing(market, dates, again=again)
-        kept = len(dates) - len(missing) - len(closed)
+        missing, closed = self._missing(wanted, again=again)
+        kept = len(wanted.dates) - len(missing) - len(closed)
         if not missing:
-            return Quote(kept=kept)
-        api, dataset = self.api(), market.symbol.dataset
+            return Quote(wanted, kept)
+        api, dataset = self.api(), wanted.market.symbol.dataset
         available = api.available(dataset)
         sold = [day for day in missing if available and day in available]
-        left_out = _reasons(set(missing) - set(sold), _range_told(available))
-        told: dict[date, DayCondition] = {}
-        if sold:
-            whole = DateRange(sold[0], sold[-1])
-            told = {one.day: one for one in api.conditions(dataset, whole)}
-            with self.database.connect("conditions") as connection:
-                conditions.record(connection, dataset, told.values(), SOURCE)
-        for word in _NOT_SOLD:
-            refused = [day for day in sold if day in told and told[day].condition == word]
-            left_out += _reasons(refused, f"Databento calls them {word}")
-            sold = [day for day in sold if day not in refused]
+        left_out = _reasons(set(missing) - set(sold), _in_words(available))
+        told = self._conditions(api, dataset, sold)
+        for word in (PENDING, MISSING):
+            of_word = [day for day in sold if day in told and told[day].condition == word]
+            left_out += _reasons(of_word, f"Databento calls them {word}")
+            sold = [day for day in sold if day not in of_word]
         bridges = [day for day in closed if available and day in available]
-        orders = [Order(dataset, market.continuous, span) for span in _spans(sold, bridges)]
+        orders = [Order(dataset, wanted.market.continuous, span) for span in _spans(sold, bridges)]
+        doubtful = [day for day in sold if day in told and told[day].is_doubtful]
         return Quote(
-            tuple(Offer(order, api.cost(order)) for order in orders),
+            wanted,
             kept,
+            tuple(Offer(order, api.cost(order)) for order in orders),
             tuple(left_out),
-            tuple(contiguous_ranges(day for day in sold if day in told and told[day].is_doubtful)),
+            tuple(contiguous_ranges(doubtful)),
         )
 
     def buy(
         self,
-        market: Market,
-        dates: DateRange,
+        wanted: Sequence[Wanted],
         budget: Budget,
         *,
         asset: str,
         dagster_run_id: str | None = None,
         again: bool = False,
     ) -> Bought:
-        """Have every one of `dates` that the API sells, downloading only what is missing.
+        """Have all of `wanted` that the API sells, downloading only what is missing.
 
         What was bought before for another folder is taken from there. Afterwards the catalogue
         knows it all.
@@ -189,44 +196,44 @@ class Purchases:
             ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError: what was
                 bought before that is kept.
         """
+        spent_before = budget.spent_usd
         with download_jobs.alone_in(self.jobs_dir):
             download_jobs.complete_unfinished(self.jobs_dir)
             catalogue.refresh(self.database, self.raw_dir)
-            lent = () if again else self._borrow(market, dates)
-            quote = self.quote(market, dates, again=again)
-            spent_before = budget.spent_usd
+            lent = () if again else tuple(id_ for one in wanted for id_ in self._borrow(one))
+            if lent:
+                catalogue.refresh(self.database, self.raw_dir)
+            quotes = tuple(self.quote(one, again=again) for one in wanted)
             budget.require(
-                quote.cost_usd, f"{market.continuous} {dates} ({len(quote.offers)} files)"
+                sum((quote.cost_usd for quote in quotes), Decimal(0)), ", ".join(map(str, wanted))
             )
-            files = [
-                self._download(market, offer, budget, asset, dagster_run_id)
+            files = tuple(
+                self._download(quote.wanted.market, offer, budget, asset, dagster_run_id)
+                for quote in quotes
                 for offer in quote.offers
-            ]
+            )
             if files:
                 catalogue.refresh(self.database, self.raw_dir)
-        return Bought(quote, tuple(files), lent, budget.spent_usd - spent_before)
+        return Bought(quotes, files, lent, budget.spent_usd - spent_before)
 
-    def _missing(
-        self, market: Market, dates: DateRange, *, again: bool
-    ) -> tuple[list[date], list[date]]:
+    def _missing(self, wanted: Wanted, *, again: bool = False) -> tuple[list[date], list[date]]:
         """Dates on which the market trades that no verified file covers, and those it is closed."""
-        minutes = expected_minutes(market.session_profile, dates.start, dates.end)
+        whole = DateRange(wanted.dates[0], wanted.dates[-1])
+        minutes = expected_minutes(wanted.market.session_profile, whole.start, whole.end)
         with self.database.connect("purchases") as connection:
-            coverage = catalogue.coverage(connection, self.raw_dir, market, dates)
-        there = set() if again else {day for day in dates if coverage.files(day)}
-        open_ = [bool(minute) for minute in minutes]
-        days = list(zip(dates, open_, strict=True))
+            coverage = catalogue.coverage(connection, self.raw_dir, wanted.market, whole)
+        trading = {day for day, count in zip(whole, minutes, strict=True) if count}
         return (
-            [day for day, is_open in days if is_open and day not in there],
-            [day for day, is_open in days if not is_open],
+            [d for d in wanted.dates if d in trading and (again or not coverage.files(d))],
+            [d for d in wanted.dates if d not in trading],
         )
 
-    def _borrow(self, market: Market, dates: DateRange) -> tuple[str, ...]:
+    def _borrow(self, wanted: Wanted) -> list[str]:
         """Take over the jobs of other folders that hold missing dates; returns their ids."""
-        missing, _ = self._missing(market, dates, again=False)
-        dataset, symbol = market.symbol.dataset, market.continuous
+        missing, _ = self._missing(wanted)
+        dataset, symbol = wanted.market.symbol.dataset, wanted.market.continuous
         own = {job.id for job in download_jobs.kept_jobs(self.jobs_dir, dataset, symbol)}
-        useful: list[Job] = [
+        useful = [
             job
             for lender in self.lenders
             for job in download_jobs.kept_jobs(lender, dataset, symbol)
@@ -234,9 +241,17 @@ class Purchases:
         ]
         for job in useful:
             download_jobs.lend(job, self.jobs_dir)
-        if useful:
-            catalogue.refresh(self.database, self.raw_dir)
-        return tuple(job.id for job in useful)
+        return [job.id for job in useful]
+
+    def _conditions(
+        self, api: DatabentoApi, dataset: str, days: Sequence[date]
+    ) -> dict[date, DayCondition]:
+        if not days:
+            return {}
+        told = api.conditions(dataset, DateRange(days[0], days[-1]))
+        with self.database.connect("conditions") as connection:
+            conditions.record(connection, dataset, told, SOURCE)
+        return {one.day: one for one in told}
 
     def _download(
         self, market: Market, offer: Offer, budget: Budget, asset: str, dagster_run_id: str | None
@@ -314,10 +329,10 @@ def _reasons(days: Iterable[date], reason: str) -> list[tuple[DateRange, str]]:
     return [(span, reason) for span in contiguous_ranges(days)]
 
 
-def _range_told(available: DateRange | None) -> str:
-    whole = "nothing" if available is None else f"{available}"
-    return f"Databento has {whole} for this key, in whole days"
+def _in_words(available: DateRange | None) -> str:
+    return f"Databento has {available or 'nothing'} for this key, in whole days"
 
 
-def _dollars(usd: Decimal) -> str:
+def dollars(usd: Decimal) -> str:
+    """The amount as it is shown: `4.125 USD`."""
     return f"{usd:,.6f}".rstrip("0").rstrip(".") + " USD"
