@@ -12,11 +12,13 @@ from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
 from trisignal_pipeline.commands.explain import explain
+from trisignal_pipeline.commands.fetch import fetch
 from trisignal_pipeline.commands.files import files
 from trisignal_pipeline.commands.kept_bars import quarantine, revisions
 from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
 from trisignal_pipeline.commands.refresh import refresh
+from trisignal_pipeline.commands.reingest import reingest
 from trisignal_pipeline.commands.status import status
 from trisignal_pipeline.commands.symbols import symbols
 from trisignal_pipeline.errors import TrisignalError
@@ -47,7 +49,9 @@ for command in (
     dev,
     db,
     symbols,
+    fetch,
     backfill,
+    reingest,
     refresh,
     status,
     triangles,

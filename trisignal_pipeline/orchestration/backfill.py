@@ -9,10 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 import dagster as dg
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw_dbn_files
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.instance import open_instance
@@ -27,11 +30,23 @@ from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS, Refreshed, r
 from trisignal_pipeline.orchestration.resources import NobodyWatches, Progress
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.bar_dates import dates_from
+from trisignal_pipeline.storage.bars import CLEAN
 from trisignal_pipeline.storage.catalogue import refused_files
-from trisignal_pipeline.storage.connection import Connection, rows, scalar
+from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
+from trisignal_pipeline.storage.purchases import SOURCE, Bought, Budget, Purchases, Wanted
 from trisignal_pipeline.storage.readiness import ready_database
 
 ALL_ASSETS = (raw_dbn_files.NAME, legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
+FROM_CLEAN_BARS_ON = (clean_bars.NAME, *SIGNAL_ASSETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Buying:
+    """What a backfill may spend at Databento; `again` buys what is there already once more."""
+
+    budget_usd: Decimal
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,7 @@ class Problem:
 class Backfilled:
     """What a backfill did.
 
+    bought       what was bought for it; None if nothing was to be
     counts       the audit's counts, by asset: read, inserted, updated, unchanged, rejected, removed
     rejected     rejected bars by asset and rule
     rolled       dates outside the range whose lead contract the files now name otherwise; they were
@@ -58,6 +74,7 @@ class Backfilled:
     symbol: str
     dates: DateRange
     run_ids: tuple[str, ...]
+    bought: Bought | None
     failures: tuple[StepFailure, ...]
     counts: dict[str, dict[str, int]]
     rejected: dict[str, dict[str, int]]
@@ -75,36 +92,59 @@ class Backfilled:
 
 
 def backfill(
-    settings: Settings, symbol: str, dates: DateRange, progress: Progress | None = None
+    settings: Settings,
+    symbol: str,
+    dates: DateRange,
+    progress: Progress | None = None,
+    *,
+    assets: Sequence[str] = ALL_ASSETS,
+    buying: Buying | None = None,
+    replace_api_dates: bool = False,
 ) -> Backfilled:
     """Materialise every asset of `symbol` on `dates`, then what that puts in doubt.
 
+    `assets` may leave out raw files and legacy bars, if `buying` says that clean bars come from the
+    API. `replace_api_dates` lets legacy bars take the place of such clean bars.
+
     Raises:
         UnknownSymbolError: the registry has no such symbol.
+        BudgetError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError: in buying, before
+            any run.
         RangeError: the range holds dates that can't be materialised.
         DatabaseUnavailableError, SchemaVersionError, ConfigurationError: as they say.
     """
     started = time.perf_counter()
     database = ready_database(settings)
     with database.reading().connect("backfill") as connection:
-        registry.market(connection, symbol)
+        market = registry.market(connection, symbol)
         known = registry.active_symbols(connection)
     definitions = build_defs({"progress": progress or NobodyWatches()})
     runs: list[RangeRun] = []
     refreshed = Refreshed()
+    bought: Bought | None = None
+    configs: dict[str, dict[str, object]] = {}
+    if replace_api_dates:
+        configs[clean_bars.NAME] = {"replace_api_dates": True}
     with open_instance(settings) as instance:
         sync_symbols(instance, {*known, symbol})
         # All of them, before a run over the first year has been for nothing.
         require_partitions(instance, symbol, dates)
+        if buying is not None:
+            # For all years at once: a budget must not turn out too small after half of them.
+            bought = _buy(database, settings, market, dates, assets[0], buying)
+            configs[assets[0]] = {"source": SOURCE, "budget_usd": 0.0}
 
         def materialize(part: DateRange) -> bool:
             runs.append(
                 materialize_range(
                     definitions,
                     instance,
-                    [dg.AssetKey(name) for name in ALL_ASSETS],
+                    [dg.AssetKey(name) for name in assets],
                     symbol,
                     part,
+                    run_config={
+                        "ops": {name: {"config": config} for name, config in configs.items()}
+                    },
                     raise_on_error=False,
                     log_level="CRITICAL",
                 )
@@ -120,19 +160,41 @@ def backfill(
             symbol,
             dates,
             run_ids,
+            bought,
             tuple(failure for run in runs for failure in run.failures),
             _counts(connection, run_ids),
             _rejected(connection, run_ids),
             _triangles(connection, symbol, dates),
             refreshed.rolled,
             refreshed.ranges,
-            tuple(_problems(connection, symbol, dates)),
+            tuple(
+                _problems(connection, symbol, dates)
+                if raw_dbn_files.NAME in assets
+                else _not_from_api(connection, symbol, dates)
+            ),
             tuple(
                 (file.path.name, file.reason or "")
                 for file in refused_files(connection, settings.raw_dir)
             ),
             time.perf_counter() - started,
         )
+
+
+def _buy(
+    database: Database,
+    settings: Settings,
+    market: Market,
+    dates: DateRange,
+    asset: str,
+    buying: Buying,
+) -> Bought:
+    shop = Purchases.for_raw if asset == raw_dbn_files.NAME else Purchases.for_clean
+    return shop(database, settings).buy(
+        [Wanted(market, tuple(dates))],
+        Budget(buying.budget_usd),
+        asset=asset,
+        again=buying.again,
+    )
 
 
 def _counts(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -201,3 +263,15 @@ def _problems(connection: Connection, symbol: str, dates: DateRange) -> list[Pro
         for (reason, refused), of_reason in days.items()
         for part in contiguous_ranges(of_reason)
     ]
+
+
+def _not_from_api(connection: Connection, symbol: str, dates: DateRange) -> list[Problem]:
+    """Dates on which the market traded whose clean bars did not come from the API."""
+    market = registry.market(connection, symbol)
+    minutes = expected_minutes(market.session_profile, dates.start, dates.end)
+    of_api = dates_from(connection, symbol, CLEAN.layer, SOURCE, dates)
+    missing = [
+        day for day, count in zip(dates, minutes, strict=True) if count and day not in of_api
+    ]
+    reason = "the API has no bars that could be had; the log of the run says why"
+    return [Problem(part, reason, refused=False) for part in contiguous_ranges(missing)]

@@ -26,6 +26,7 @@ from trisignal_pipeline.orchestration.registry_sensor import symbols_follow_the_
 from trisignal_pipeline.orchestration.resources import (
     NobodyWatches,
     PostgresResource,
+    PurchasesResource,
     RawFolderResource,
 )
 
@@ -40,6 +41,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         resources={
             "postgres": PostgresResource(),
             "raw_folder": RawFolderResource(),
+            "purchases": PurchasesResource(),
             "progress": NobodyWatches(),
             "io_manager": NothingStored(),
             **(resource_overrides or {}),

@@ -17,6 +17,7 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import audit
 from trisignal_pipeline.storage.connection import Database
+from trisignal_pipeline.storage.purchases import Purchases
 from trisignal_pipeline.storage.readiness import database_for_work
 
 
@@ -59,6 +60,18 @@ class RawFolderResource(dg.ConfigurableResource[Path]):
     def path(self) -> Path:
         """Where it is."""
         return Settings.from_environment().raw_dir
+
+
+class PurchasesResource(dg.ConfigurableResource[Purchases]):
+    """Databento's API as a shop, by the key that `DATABENTO_API_KEY` holds."""
+
+    def for_raw(self, database: Database) -> Purchases:
+        """Buys for the raw folder."""
+        return Purchases.for_raw(database, Settings.from_environment())
+
+    def for_clean(self, database: Database) -> Purchases:
+        """Buys for clean bars alone."""
+        return Purchases.for_clean(database, Settings.from_environment())
 
 
 class Progress(Protocol):

@@ -34,7 +34,8 @@ def ingest_runs_in_short(connection: Connection, limit: int, symbol: str | None 
         SELECT id, status, asset, symbol, start_date AS "from", end_date AS "to",
                row_count AS read, inserted_count AS inserted, updated_count AS updated,
                unchanged_count AS unchanged, rejected_count AS rejected, removed_count AS removed,
-               started_at, round(extract(epoch FROM finished_at - started_at), 1) AS seconds,
+               trim_scale(cost_usd) AS cost_usd, started_at,
+               round(extract(epoch FROM finished_at - started_at), 1) AS seconds,
                left(error, 200) AS error
         FROM data_ingest_runs
         WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s

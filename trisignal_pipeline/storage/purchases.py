@@ -145,13 +145,64 @@ class Purchases:
             lambda: DatabentoApi.for_settings(settings),
         )
 
-    def quote(self, wanted: Wanted, *, again: bool = False) -> Quote:
-        """What of `wanted` is missing, or all of it `again`, and what it costs. Buys nothing.
+    def buy(
+        self,
+        wanted: Sequence[Wanted],
+        budget: Budget,
+        *,
+        asset: str,
+        dagster_run_id: str | None = None,
+        again: bool = False,
+    ) -> Bought:
+        """Have all of `wanted` that the API sells, downloading only what is missing.
 
-        Goes by the catalogue as it is, and asks the API only if something is missing.
+        What was bought before for another folder is taken from there. Afterwards the catalogue
+        knows it all.
+
+        Raises:
+            BudgetError: it costs more than is left; nothing was bought.
+            ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError: what was
+                bought before that is kept.
+        """
+        spent_before = budget.spent_usd
+        with download_jobs.alone_in(self.jobs_dir):
+            lent, quotes = self._prepared(wanted, again=again)
+            budget.require(
+                sum((quote.cost_usd for quote in quotes), Decimal(0)), ", ".join(map(str, wanted))
+            )
+            files = tuple(
+                self._download(quote.wanted.market, offer, budget, asset, dagster_run_id)
+                for quote in quotes
+                for offer in quote.offers
+            )
+            if files:
+                catalogue.refresh(self.database, self.raw_dir)
+        return Bought(quotes, files, lent, budget.spent_usd - spent_before)
+
+    def estimate(self, wanted: Sequence[Wanted], *, again: bool = False) -> tuple[Quote, ...]:
+        """What `buy` would buy, and for how much.
 
         Raises:
             ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError.
+        """
+        with download_jobs.alone_in(self.jobs_dir):
+            return self._prepared(wanted, again=again)[1]
+
+    def _prepared(
+        self, wanted: Sequence[Wanted], *, again: bool
+    ) -> tuple[tuple[str, ...], tuple[Quote, ...]]:
+        """Take what can be had for nothing, and ask for the price of the rest."""
+        download_jobs.complete_unfinished(self.jobs_dir)
+        catalogue.refresh(self.database, self.raw_dir)
+        lent = () if again else tuple(id_ for one in wanted for id_ in self._borrow(one))
+        if lent:
+            catalogue.refresh(self.database, self.raw_dir)
+        return lent, tuple(self._quote(one, again=again) for one in wanted)
+
+    def _quote(self, wanted: Wanted, *, again: bool) -> Quote:
+        """What the catalogue misses of `wanted`, or all of it `again`, and what that costs.
+
+        The API is asked only if something is missing.
         """
         missing, closed = self._missing(wanted, again=again)
         kept = len(wanted.dates) - len(missing) - len(closed)
@@ -176,45 +227,6 @@ class Purchases:
             tuple(left_out),
             tuple(contiguous_ranges(doubtful)),
         )
-
-    def buy(
-        self,
-        wanted: Sequence[Wanted],
-        budget: Budget,
-        *,
-        asset: str,
-        dagster_run_id: str | None = None,
-        again: bool = False,
-    ) -> Bought:
-        """Have all of `wanted` that the API sells, downloading only what is missing.
-
-        What was bought before for another folder is taken from there. Afterwards the catalogue
-        knows it all.
-
-        Raises:
-            BudgetError: it costs more than is left; nothing was bought.
-            ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError: what was
-                bought before that is kept.
-        """
-        spent_before = budget.spent_usd
-        with download_jobs.alone_in(self.jobs_dir):
-            download_jobs.complete_unfinished(self.jobs_dir)
-            catalogue.refresh(self.database, self.raw_dir)
-            lent = () if again else tuple(id_ for one in wanted for id_ in self._borrow(one))
-            if lent:
-                catalogue.refresh(self.database, self.raw_dir)
-            quotes = tuple(self.quote(one, again=again) for one in wanted)
-            budget.require(
-                sum((quote.cost_usd for quote in quotes), Decimal(0)), ", ".join(map(str, wanted))
-            )
-            files = tuple(
-                self._download(quote.wanted.market, offer, budget, asset, dagster_run_id)
-                for quote in quotes
-                for offer in quote.offers
-            )
-            if files:
-                catalogue.refresh(self.database, self.raw_dir)
-        return Bought(quotes, files, lent, budget.spent_usd - spent_before)
 
     def _missing(self, wanted: Wanted, *, again: bool = False) -> tuple[list[date], list[date]]:
         """Dates on which the market trades that no verified file covers, and those it is closed."""

@@ -28,7 +28,7 @@ from trisignal_pipeline.sources import download_jobs
 from trisignal_pipeline.sources.databento_api import MOST_ATTEMPTS, DatabentoApi, Order
 from trisignal_pipeline.storage import catalogue, conditions, registry
 from trisignal_pipeline.storage.connection import Database
-from trisignal_pipeline.storage.purchases import Bought, Budget, Purchases, Wanted
+from trisignal_pipeline.storage.purchases import Bought, Budget, Purchases, Quote, Wanted
 from trisignal_pipeline_tests.sources.databento_server import (
     BARS,
     COST,
@@ -151,7 +151,8 @@ def test_nothing_is_bought_twice(shop: Shop, databento: DatabentoServer) -> None
     shop.buy()
     databento.asked.clear()
 
-    assert shop.buy() == Bought((shop.raw.quote(shop.wanted()),), (), (), Decimal(0))
+    again = shop.buy()
+    assert again == Bought((Quote(shop.wanted(), 5),), (), (), Decimal(0))
     assert not databento.asked
 
     shop.buy(DateRange(WEDNESDAY, NEXT_MONDAY))
@@ -264,8 +265,7 @@ def test_a_budget_is_spent_to_the_last_cent(shop: Shop, databento: DatabentoServ
 
 
 def test_a_quote_buys_nothing(shop: Shop, databento: DatabentoServer) -> None:
-    shop.settings.raw_dir.mkdir()
-    quote = shop.raw.quote(shop.wanted())
+    [quote] = shop.raw.estimate([shop.wanted()])
 
     assert quote.cost_usd == 5 * A_DAY
     assert not databento.bought

@@ -20,6 +20,7 @@ from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.schemas import Screened, Verdict, bar_frame, judge, verdicts
+from trisignal_pipeline.storage import conditions
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
 from trisignal_pipeline.storage.bars import BarsTable, read_bars
@@ -94,11 +95,16 @@ class BarsWriting:
             len(screened.rejected),
             seconds,
         )
-        self._report(dates, screened, seconds, files)
+        self._report(dates, screened, seconds, source, files)
         return written
 
     def _report(
-        self, dates: DateRange, screened: Screened, seconds: float, files: Sequence[IngestFile]
+        self,
+        dates: DateRange,
+        screened: Screened,
+        seconds: float,
+        source: str,
+        files: Sequence[IngestFile],
     ) -> None:
         symbol = self.held.symbol
         stored = self.held.repeat(read_bars, self.table, symbol, dates.start_ns, dates.end_ns)
@@ -106,6 +112,7 @@ class BarsWriting:
         of_stored = judge(self.schema, bar_frame(stored), dates)
         of_rejected = verdicts(bar_frame(screened.rejected), screened.broken, dates)
         disagreements = _disagreements(screened, files)
+        told = self.held.repeat(conditions.of_dates, self.market.symbol.dataset, dates)
         minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
         for position, day in enumerate(dates):
             rejected = of_rejected[day]
@@ -134,6 +141,8 @@ class BarsWriting:
                     "expected_minutes": expected,
                     "coverage": share(described[day].bar_count, expected),
                     "seconds": round(seconds / len(dates), 4),
+                    "source": source,
+                    **({"condition": told[day].condition} if day in told else {}),
                     **_file_names(day, files),
                     **_counted("disagreements", disagreements[day].total()),
                 },

@@ -2,22 +2,16 @@
 
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator
 
 import dagster as dg
-import pandera.pandas as pa
 
-from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
-from trisignal_pipeline.market.deliveries import merge_deliveries
 from trisignal_pipeline.market.hygiene import HygieneThresholds
-from trisignal_pipeline.market.lead_contract import lead_contracts
-from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
 from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
-from trisignal_pipeline.orchestration.assets.raw_dbn_files import judge_coverage
+from trisignal_pipeline.orchestration.assets.lead_deliveries import lead_deliveries
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.resources import (
@@ -26,12 +20,9 @@ from trisignal_pipeline.orchestration.resources import (
     RawFolderResource,
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import Screened, legacy_bar, rejected_by, screen
-from trisignal_pipeline.sources.dbn_file import read_ranges
-from trisignal_pipeline.storage import catalogue, registry
-from trisignal_pipeline.storage.audit import IngestFile
+from trisignal_pipeline.schemas import legacy_bar, rejected_by
+from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bars import LEGACY
-from trisignal_pipeline.storage.catalogue import CataloguedFile
 from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
 from trisignal_pipeline.storage.locks import symbol_lock
 
@@ -77,41 +68,11 @@ def legacy_bars(
     for scope in symbol_dates(context):
         with symbol_lock(database, scope.symbol) as held:
             market = held.repeat(registry.market, scope.symbol)
-            whole = DateRange(scope.dates[0], scope.dates[-1])
-            coverage = held.repeat(catalogue.coverage, raw_folder.path(), market, whole)
-            known = held.repeat(catalogue.traded, raw_folder.path(), market)
-            leads = lead_contracts(known, market.roll_rule, market.rank)
-            minutes = expected_minutes(market.session_profile, whole.start, whole.end)
-            covered = []
-            traded_on = {traded.date for traded in known}
-            for day in scope.dates:
-                if coverage.files(day):
-                    if day in leads or day not in traded_on:
-                        covered.append(day)
-                    else:
-                        # Writing nothing would delete what is stored.
-                        reason = (
-                            f"no contract stands for the market: fewer than {market.rank + 1} "
-                            f"traded (roll rule {market.roll_rule}, rank {market.rank})"
-                        )
-                        report.pass_over(scope.symbol, day, reason, expected=False)
-                    continue
-                closed = not minutes[(day - whole.start).days]
-                _, reason = judge_coverage(coverage, day, closed=closed)
-                report.pass_over(scope.symbol, day, reason, expected=closed)
+            schema = legacy_bar(market.hygiene)
             writing = BarsWriting(
-                context,
-                postgres,
-                progress,
-                config,
-                held,
-                market,
-                LEGACY,
-                legacy_bar(market.hygiene),
-                report,
+                context, postgres, progress, config, held, market, LEGACY, schema, report
             )
-            years = [year for span in contiguous_ranges(covered) for year in by_year(span)]
-            deliveries = screened_deliveries(writing.schema, coverage.verified, leads, years)
+            deliveries = lead_deliveries(held, raw_folder.path(), market, scope, schema, report)
             with ahead(deliveries) as screened:
                 for dates, files, delivery in screened:
                     progress.begin(NAME, scope.symbol, dates)
@@ -119,28 +80,3 @@ def legacy_bars(
             held.repeat(report.record, scope.symbol, context.run.run_id)
             held.repeat(record_lead_doubts, raw_folder.path(), market, context.run.run_id)
     yield from report.events(context)
-
-
-def screened_deliveries(
-    schema: pa.DataFrameSchema,
-    files: Sequence[CataloguedFile],
-    leads: Mapping[date, str],
-    ranges: Sequence[DateRange],
-) -> Generator[tuple[DateRange, list[IngestFile], Screened]]:
-    """The lead contract's bars of each of `ranges`, which files they come from, told apart.
-
-    `files` are in the order in which later ones overrule earlier. Each is read once.
-    """
-    readers = {
-        file.id: read_ranges(file, leads, [dates for dates in ranges if _serves(file, dates)])
-        for file in files
-    }
-    for dates in ranges:
-        serving = [file for file in files if _serves(file, dates)]
-        delivered = merge_deliveries([next(readers[file.id]) for file in serving])
-        sources = [IngestFile(file.path.name, file.sha256, file.promised) for file in serving]
-        yield dates, sources, screen(schema, delivered)
-
-
-def _serves(file: CataloguedFile, dates: DateRange) -> bool:
-    return file.promised is not None and file.promised.overlaps(dates)

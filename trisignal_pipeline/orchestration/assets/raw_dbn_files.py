@@ -4,26 +4,53 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from enum import StrEnum
 
 import dagster as dg
+from pydantic import Field
 
 from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.lead_contract import Traded, volumes_by_date
 from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.orchestration.assets.buying import BuyingConfig, NotSold, buy_missing
 from trisignal_pipeline.orchestration.assets.declaration import partitioned_asset, table
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
+from trisignal_pipeline.orchestration.resources import (
+    PostgresResource,
+    PurchasesResource,
+    RawFolderResource,
+)
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage import catalogue, conditions, registry
 from trisignal_pipeline.storage.catalogue import Coverage
 from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
+from trisignal_pipeline.storage.purchases import SOURCE
 
 NAME = "raw_dbn_files"
 CHECK = "covered_by_verified_files"
+
+
+class RawSource(StrEnum):
+    """Where files come from. The members are named as run config writes them."""
+
+    files = "files"
+    databento_api = SOURCE
+
+
+class RawFilesConfig(BuyingConfig):
+    """Where files come from."""
+
+    source: RawSource = Field(
+        default=RawSource.files,
+        description=(
+            "files: those that lie in the raw folder. databento_api: dates that none of them "
+            "covers are bought first, which costs money."
+        ),
+    )
 
 
 @partitioned_asset(
@@ -46,17 +73,26 @@ CHECK = "covered_by_verified_files"
     ),
 )
 def raw_dbn_files(
-    context: dg.AssetExecutionContext, postgres: PostgresResource, raw_folder: RawFolderResource
+    context: dg.AssetExecutionContext,
+    config: RawFilesConfig,
+    postgres: PostgresResource,
+    raw_folder: RawFolderResource,
+    purchases: PurchasesResource,
 ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
     """Databento's DBN files of 1-minute bars, as they lie in the raw folder.
 
     Each file is read once, verified from its first byte to its last, and entered in the catalogue:
     what it holds, of which contracts, on which dates. A file that is cut, damaged or of another
     kind is refused with its reason and never used. Materialising a date looks for new and changed
-    files, and says which ones cover the date.
+    files, and says which ones cover the date. With the source databento_api, dates that no verified
+    file covers are bought first.
     """
     report = PartitionReport(NAME, CHECK)
     database = postgres.database()
+    scopes = symbol_dates(context)
+    not_sold: NotSold = {}
+    if config.source is RawSource.databento_api:
+        not_sold = buy_missing(context, database, purchases.for_raw(database), scopes, config)
     found = catalogue.refresh(database, raw_folder.path())
     context.log.info("%d files in the raw folder, %d read now", found.files, found.read)
     for refused in found.refused:
@@ -66,7 +102,7 @@ def raw_dbn_files(
         for symbol in registry.active_symbols(connection):
             market = registry.market(connection, symbol)
             record_lead_doubts(connection, raw_folder.path(), market, context.run.run_id)
-    for scope in symbol_dates(context):
+    for scope in scopes:
         with database.connect(NAME) as connection:
             market = registry.market(connection, scope.symbol)
             dates = DateRange(scope.dates[0], scope.dates[-1])
@@ -77,6 +113,8 @@ def raw_dbn_files(
             for day in scope.dates:
                 closed = not minutes[(day - dates.start).days]
                 verdict, description = judge_coverage(coverage, day, closed=closed)
+                if not_told := not_sold.get((scope.symbol, day)):
+                    description = f"{description}; {not_told}"
                 files = coverage.files(day)
                 condition = told.get(day)
                 if files and condition is not None and condition.is_doubtful:
