@@ -30,12 +30,19 @@ from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, TIMEFRAMES
 from trisignal_pipeline.signal.triangles import triangles
+from trisignal_pipeline.sources.databento_api import (
+    FIRST_WAIT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    TIMEOUT_SECONDS,
+)
+from trisignal_pipeline.sources.databento_api import MOST_ATTEMPTS as MOST_ATTEMPTS_TO_BUY
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_sample_market
 from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.lasting_connection import MOST_ATTEMPTS
 from trisignal_pipeline.storage.locks import DEFAULT_PATIENCE_SECONDS
 from trisignal_pipeline.storage.migrations import VERSION_TABLE
+from trisignal_pipeline.storage.purchases import DEFAULT_BUDGET_USD
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -278,6 +285,15 @@ def test_the_hygiene_rules_are_listed_in_the_words_and_with_the_thresholds_of_th
     assert set(rows) == set(Rule)
     assert rows == dict(rule_wordings(INDEX_FUTURE, tick=PRICE_UNIT // 4))
     assert f"up to {MOST_FAILURE_CASES} of them" in text
+
+
+def test_budget_and_patience_in_buying_are_as_stated() -> None:
+    text = INGESTION.read_text("utf-8").partition("## Buying")[2].partition("\n## ")[0]
+    assert f"The budget is {DEFAULT_BUDGET_USD:g} USD unless" in text
+    assert f"silence for {TIMEOUT_SECONDS:g} s" in text
+    assert f"up to {MOST_ATTEMPTS_TO_BUY} attempts" in text
+    assert f"double from about {FIRST_WAIT_SECONDS:g} s" in text
+    assert f"(up to {LONGEST_WAIT_SECONDS:g} s)" in text
 
 
 def test_batches_retries_and_patience_are_as_stated() -> None:
