@@ -116,6 +116,7 @@ def test_each_date_of_a_range_run_has_its_own_bars(after_a_range_run: Pipeline, 
             "last_minute": f"{day}T23:55:00Z",
             "expected_minutes": 1380,
             "coverage": 0.2,
+            "source": "dbn_files" if asset == LEGACY else "legacy",
             **({"file_names": file_of(after_a_range_run.raw, day).name} if asset == LEGACY else {}),
         }
 
