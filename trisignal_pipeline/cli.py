@@ -14,6 +14,7 @@ from trisignal_pipeline.commands.dev import dev
 from trisignal_pipeline.commands.explain import explain
 from trisignal_pipeline.commands.fetch import fetch
 from trisignal_pipeline.commands.files import files
+from trisignal_pipeline.commands.gaps import gaps
 from trisignal_pipeline.commands.kept_bars import quarantine, revisions
 from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
@@ -60,6 +61,7 @@ for command in (
     bars,
     explain,
     parity,
+    gaps,
     runs,
     files,
     quarantine,

@@ -7,8 +7,8 @@ partition is judged by, and what the documents say. The arithmetic of a rule liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -18,7 +18,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from trisignal_pipeline.market import hygiene
-from trisignal_pipeline.market.bars import PRICE_UNIT, Bars, Bools, Int32s, Int64s
+from trisignal_pipeline.market.bars import Bars, Bools, Int32s, Int64s
 from trisignal_pipeline.market.dates import (
     NS_PER_DAY,
     NS_PER_MINUTE,
@@ -27,7 +27,7 @@ from trisignal_pipeline.market.dates import (
     iso_minute,
 )
 from trisignal_pipeline.market.deliveries import Delivered, copied_later, shared_minutes
-from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule
+from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule, nearest_tick
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES
 
 _PRICES = ("open", "high", "low", "close")
@@ -59,6 +59,15 @@ class Verdict:
     def passed(self) -> bool:
         """Whether every row is what the schema says."""
         return not self.by_check
+
+    def along_with(self, other: Verdict) -> Verdict:
+        """This verdict and another one, on other checks of the same rows."""
+        return Verdict(
+            self.rows,
+            self.failed + other.failed,
+            {**self.by_check, **other.by_check},
+            (*self.cases, *other.cases)[:MOST_FAILURE_CASES],
+        )
 
 
 def rule_wordings(
@@ -198,9 +207,21 @@ def bar_on_its_ticks(tick: int | None) -> pa.DataFrameSchema:
 
 def rejected_by(schema: pa.DataFrameSchema) -> str:
     """What `screen` rejects bars for under `schema`, in words: the text of an asset check."""
+    among_deliveries = (Rule.DUPLICATE_MINUTE, Rule.SUPERSEDED_BY_LATER_FILE)
+    return _in_words([*_rules_of(schema), *among_deliveries])
+
+
+def flagged_by(schema: pa.DataFrameSchema) -> str:
+    """What bars that break `schema` are like, in words."""
+    return _in_words(_rules_of(schema))
+
+
+def _rules_of(schema: pa.DataFrameSchema) -> Iterable[Rule]:
     of_columns = [check for column in schema.columns.values() for check in column.checks]
-    names = dict.fromkeys(str(check.name) for check in (*of_columns, *schema.checks))
-    rules = [*map(Rule, names), Rule.DUPLICATE_MINUTE, Rule.SUPERSEDED_BY_LATER_FILE]
+    return dict.fromkeys(Rule(str(check.name)) for check in (*of_columns, *schema.checks))
+
+
+def _in_words(rules: Iterable[Rule]) -> str:
     return "; ".join(f"{rule}: {_WORDINGS[rule]}" for rule in rules)
 
 
@@ -378,6 +399,29 @@ def verdicts(
     return found
 
 
+def off_tick_verdicts(
+    frame: pd.DataFrame, tick: int | None, dates: DateRange
+) -> dict[date, Verdict]:
+    """Which bars of each date are off the tick (int64 units of 1e-9), and the ticks nearest."""
+    found = verdicts(frame, broken_rows(bar_on_its_ticks(tick), frame), dates)
+    if tick is None:
+        return found
+    return {
+        day: replace(verdict, cases=tuple(_with_ticks(case, tick) for case in verdict.cases))
+        for day, verdict in found.items()
+    }
+
+
+def _with_ticks(case: Mapping[str, str], tick: int) -> dict[str, str]:
+    prices = {name: int(Decimal(case[name]).scaleb(9)) for name in _PRICES}
+    nearest = (
+        f"{name} {_points(nearest_tick(price, tick))}"
+        for name, price in prices.items()
+        if price % tick
+    )
+    return {**case, "nearest_ticks": ", ".join(nearest)}
+
+
 def _note(broken: dict[str, Bools], check: pa.Check, judged: pd.Series | pd.DataFrame) -> None:
     # Columns may share a check: what breaks it in any of them breaks it.
     failed = ~np.asarray(check(judged).check_output, np.bool_)
@@ -398,7 +442,7 @@ def _shown(name: str, value: object) -> str:
     if name == "ts":
         return iso_minute(int(value))  # type: ignore[call-overload]  # ts is a column of int64
     if name in _PRICES and isinstance(value, (int, np.integer)):
-        return f"{int(value) / PRICE_UNIT:.9g}"
+        return _points(int(value))
     return str(value)
 
 

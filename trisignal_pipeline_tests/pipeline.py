@@ -158,12 +158,16 @@ class Pipeline:
             found.setdefault(one.partition, one)
         return found
 
-    def evaluations(self, asset: str) -> dict[str, dg.AssetCheckEvaluation]:
-        """The latest verdict on every partition, as the event log has it."""
+    def evaluations(
+        self, asset: str, check: str | None = None
+    ) -> dict[str, dg.AssetCheckEvaluation]:
+        """The latest verdict on every partition, as the event log has it; of the asset's first
+        check, if none is named.
+        """
         found: dict[str, dg.AssetCheckEvaluation] = {}
         with self.instance() as instance:
             records = instance.event_log_storage.get_asset_check_execution_history(
-                dg.AssetCheckKey(dg.AssetKey(asset), CHECKS[asset]), limit=1000
+                dg.AssetCheckKey(dg.AssetKey(asset), check or CHECKS[asset]), limit=1000
             )
         for record in records:
             evaluation = record.evaluation

@@ -296,7 +296,7 @@ def test_failing_rows_are_quoted_as_people_write_them() -> None:
         {
             "ts": "2024-06-17T00:15:00Z",
             "open": "20123.25",
-            "high": "1e-09",
+            "high": "0.000000001",
             "low": "0",
             "close": "20123.25",
             "volume": "7",

@@ -85,7 +85,8 @@ def upgrade() -> None:
                     ('quarantined_bars_in_points', NULL),
                     ('selected_bar_dates', NULL),
                     ('signal_dates_in_doubt', NULL),
-                    ('signal_doubts', NULL)
+                    ('signal_doubts', NULL),
+                    ('session_gaps', NULL)
                 ) AS rights (name, writes)
                 WHERE to_regclass(quote_ident(name)) IS NOT NULL
             LOOP

@@ -45,6 +45,7 @@ class GapKind(StrEnum):
     REJECTED = "rejected"
     SUSPICIOUS = "suspicious"
     HALT = "halt"
+    """Only other markets can show that: see storage.completeness."""
 
 
 _ABSENT, _REJECTED, _FOUND = 0, 1, 2
@@ -86,16 +87,33 @@ class Gaps:
 class Completeness:
     """What there is of each date of a range, beside what the session calendar expects.
 
+    dates      the UTC dates
     expected   int64 [dates], minutes on which the market was open
     found      int64 [dates], how many of them have a bar
     outside    int64 [dates], bars on minutes on which the market was closed
     gaps       what makes up the difference of expected and found
     """
 
+    dates: DateRange
     expected: Int64s
     found: Int64s
     outside: Int64s
     gaps: Gaps
+
+    def minutes_in(self, gaps: Bools) -> Int64s:
+        """How many minutes of each date lie in those of its gaps."""
+        total = np.zeros(len(self.dates), np.int64)
+        np.add.at(total, self._dates_of_gaps()[gaps], self.gaps.minutes[gaps])
+        return total
+
+    def longest(self) -> Int64s:
+        """The longest gap of each date, in minutes; 0 where there is none."""
+        longest = np.zeros(len(self.dates), np.int64)
+        np.maximum.at(longest, self._dates_of_gaps(), self.gaps.minutes)
+        return longest
+
+    def _dates_of_gaps(self) -> Int64s:
+        return self.gaps.start_ns // NS_PER_DAY - day_number(self.dates.start)
 
 
 def completeness(ts: Int64s, rejected: Int64s, of: Sessions, dates: DateRange) -> Completeness:
@@ -140,7 +158,7 @@ def completeness(ts: Int64s, rejected: Int64s, of: Sessions, dates: DateRange) -
         traded=traded,
         at_edge=(opens[row] & (first == before[row])) | (closes[row] & (past == after[row])),
     )
-    return Completeness(by_date(grid), found, by_date(ts) - found, gaps)
+    return Completeness(dates, by_date(grid), found, by_date(ts) - found, gaps)
 
 
 def _rare(minutes: Int64s, traded: Int64s, around: Int64s) -> Bools:

@@ -10,6 +10,11 @@ INDEX_FUTURE_CLASS = "index_future"
 """The only class of markets whose sessions were checked: CME's equity index futures."""
 
 
+def hours_are_checked(market: Market) -> bool:
+    """Whether the hours of this kind of market were held against traded minutes."""
+    return market.asset_class == INDEX_FUTURE_CLASS
+
+
 def calendar_warning(market: Market, dates: DateRange) -> str | None:
     """What to say where the sessions of `dates` are not verified; None where they are.
 
@@ -17,7 +22,7 @@ def calendar_warning(market: Market, dates: DateRange) -> str | None:
     """
     if market.anchor == Anchor.UTC:
         return None
-    if market.asset_class != INDEX_FUTURE_CLASS:
+    if not hours_are_checked(market):
         return (
             f"{market.symbol}: the trading hours are those of CME's equity index futures and were "
             "not checked for this market; minutes outside them belong to no higher bar"

@@ -22,10 +22,15 @@ from trisignal_pipeline.storage.verdicts import DateVerdict, record_verdicts
 
 @dataclass(frozen=True, slots=True)
 class PartitionReport:
-    """Collects what there is to say of an asset's partitions while their ranges are worked on."""
+    """Collects what there is to say of an asset's partitions while their ranges are worked on.
+
+    beside: the reports of the asset's other checks, which only have verdicts. Dates that this one
+        passes over they pass over too, and their verdicts are recorded and told with its own.
+    """
 
     asset: str
     check: str
+    beside: tuple[PartitionReport, ...] = ()
     metadata: dict[str, MetadataOfOne] = field(default_factory=dict)
     verdicts: dict[str, DateVerdict] = field(default_factory=dict)
     passed_over: set[str] = field(default_factory=set)
@@ -62,6 +67,8 @@ class PartitionReport:
             description=reason,
             metadata={"bars": 0, "passed_over": reason},
         )
+        for other in self.beside:
+            other.pass_over(symbol, day, reason, expected=expected)
 
     def record(self, connection: Connection, symbol: str, dagster_run_id: str) -> None:
         """Keep the symbol's verdicts in the database, where downstream assets look for them."""
@@ -74,6 +81,8 @@ class PartitionReport:
             ],
             dagster_run_id,
         )
+        for other in self.beside:
+            other.record(connection, symbol, dagster_run_id)
 
     def events(
         self, context: dg.AssetExecutionContext, output: str = "result"
@@ -82,7 +91,8 @@ class PartitionReport:
         asset_key = dg.AssetKey(self.asset)
         add_metadata_per_partition(context, asset_key, self.metadata)
         yield dg.Output(None, output_name=output)
-        yield from self.evaluations(context)
+        for report in (self, *self.beside):
+            yield from report.evaluations(context)
 
     def evaluations(
         self, context: dg.AssetExecutionContext

@@ -94,6 +94,8 @@ def mark_writing(
         ON CONFLICT (symbol, date, layer) DO UPDATE SET
             state = 'writing', completed_at = NULL, changed_at = excluded.changed_at,
             writing_since = coalesce(known.writing_since, excluded.writing_since),
+            -- What was found of the bars before is not true of the new ones.
+            expected_minutes = NULL,
             changed_from = least(
                 greatest(%(from)s, known.date::timestamp AT TIME ZONE 'UTC'),
                 CASE WHEN known.state = 'writing' OR EXISTS (

@@ -117,7 +117,20 @@ def test_each_date_of_a_range_run_has_its_own_bars(after_a_range_run: Pipeline, 
             "expected_minutes": 1380,
             "coverage": 0.2,
             "source": "dbn_files" if asset == LEGACY else "legacy",
-            **({"file_names": file_of(after_a_range_run.raw, day).name} if asset == LEGACY else {}),
+            **(
+                {"file_names": file_of(after_a_range_run.raw, day).name}
+                if asset == LEGACY
+                else {
+                    "found_minutes": BARS,
+                    "no_trade_minutes": 1380 - BARS,
+                    "rejected_minutes": 0,
+                    "halt_minutes": 0,
+                    "suspicious_minutes": 0,
+                    "longest_gap": 4,
+                    "bars_outside_of_sessions": 0,
+                    "off_tick": 0,
+                }
+            ),
         }
 
 

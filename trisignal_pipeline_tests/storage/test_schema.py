@@ -44,7 +44,7 @@ def test_every_column_is_explained_unless_its_name_says_it_all(database_url: str
 def test_every_time_stamp_says_whether_it_is_the_open_or_the_close(database_url: str) -> None:
     stamps = [row for row in run(database_url, COLUMNS) if row[1] in STAMPS]
 
-    assert len({row[0] for row in stamps}) == 10
+    assert len({row[0] for row in stamps}) == 11
     for table, column, comment in stamps:
         legacy = table in {"market_bars_ohlcv_1m", "data_ingest_runs", "market_bars_revisions"}
         assert ("CLOSE" if legacy else "OPEN") in str(comment), f"{table}.{column}"

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
+from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, from_day_number, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
-from trisignal_pipeline.schemas import Screened, Verdict, bar_frame, judge, verdicts
+from trisignal_pipeline.orchestration.session_completeness import judge_completeness
+from trisignal_pipeline.schemas import (
+    Screened,
+    Verdict,
+    bar_frame,
+    judge,
+    off_tick_verdicts,
+    verdicts,
+)
 from trisignal_pipeline.storage import conditions
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
@@ -42,7 +52,10 @@ class WritingConfig(dg.Config):
 
 @dataclass(frozen=True, slots=True)
 class BarsWriting:
-    """One market's bars on their way into one table, in one run."""
+    """One market's bars on their way into one table, in one run.
+
+    completeness: the report of how complete dates are; with it, bars off the tick are flagged too.
+    """
 
     context: dg.AssetExecutionContext
     postgres: PostgresResource
@@ -53,6 +66,7 @@ class BarsWriting:
     table: BarsTable
     schema: pa.DataFrameSchema
     report: PartitionReport
+    completeness: PartitionReport | None = None
 
     def write(
         self,
@@ -109,11 +123,13 @@ class BarsWriting:
         symbol = self.held.symbol
         stored = self.held.repeat(read_bars, self.table, symbol, dates.start_ns, dates.end_ns)
         described = self.held.repeat(complete_dates, symbol, self.table.layer, dates)
-        of_stored = judge(self.schema, bar_frame(stored), dates)
+        frame = bar_frame(stored)
+        of_stored = judge(self.schema, frame, dates)
         of_rejected = verdicts(bar_frame(screened.rejected), screened.broken, dates)
         disagreements = _disagreements(screened, files)
         told = self.held.repeat(conditions.of_dates, self.market.symbol.dataset, dates)
         minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
+        flagged, said = self._judge_completeness(dates, stored, frame)
         for position, day in enumerate(dates):
             rejected = of_rejected[day]
             broken = not of_stored[day].passed
@@ -125,21 +141,22 @@ class BarsWriting:
                 if broken
                 else replace(rejected, rows=of_stored[day].rows + rejected.rows)
             )
+            description = [_in_words(verdict, expected, stored=broken)]
+            if day in flagged and flagged[day].failed and not broken:
+                description.append(f"{flagged[day].failed} of them are off the tick and stand")
+                verdict = verdict.along_with(flagged[day])
+            description += _contradictions(disagreements[day])
             self.report.add(
                 symbol,
                 day,
                 verdict,
                 blocking=broken,
-                description="; ".join(
-                    (
-                        _in_words(verdict, expected, stored=broken),
-                        *_contradictions(disagreements[day]),
-                    )
-                ),
+                description="; ".join(description),
                 metadata={
                     **_shown(described[day]),
                     "expected_minutes": expected,
                     "coverage": share(described[day].bar_count, expected),
+                    **said.get(day, {}),
                     "seconds": round(seconds / len(dates), 4),
                     "source": source,
                     **({"condition": told[day].condition} if day in told else {}),
@@ -147,6 +164,29 @@ class BarsWriting:
                     **_counted("disagreements", disagreements[day].total()),
                 },
             )
+
+    def _judge_completeness(
+        self, dates: DateRange, stored: Bars, frame: pd.DataFrame
+    ) -> tuple[Mapping[date, Verdict], Mapping[date, MetadataOfOne]]:
+        """Off-tick bars of each date, and what there is to say of how complete it is."""
+        if self.completeness is None:
+            return {}, {}
+        tick = self.market.tick
+        flagged = off_tick_verdicts(frame, tick, dates)
+        off_tick = np.array([flagged[day].failed for day in dates], np.int64)
+        said = judge_completeness(
+            self.held,
+            self.market,
+            dates,
+            stored,
+            None if tick is None else off_tick,
+            self.completeness,
+        )
+        not_known = "not checked: the registry has no tick_size"
+        return flagged, {
+            day: {**said[day], "off_tick": not_known if tick is None else flagged[day].failed}
+            for day in dates
+        }
 
 
 def _disagreements(

@@ -14,6 +14,7 @@ from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
+from trisignal_pipeline.orchestration import session_completeness
 from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -28,7 +29,13 @@ from trisignal_pipeline.orchestration.resources import (
     PurchasesResource,
 )
 from trisignal_pipeline.orchestration.run_scope import SymbolDates, symbol_dates
-from trisignal_pipeline.schemas import clean_bar, rejected_by, screen
+from trisignal_pipeline.schemas import (
+    bar_on_its_ticks,
+    clean_bar,
+    flagged_by,
+    rejected_by,
+    screen,
+)
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
@@ -73,9 +80,15 @@ class CleanBarsConfig(WritingConfig, BuyingConfig):
     deps=[legacy_bars.NAME],
     group="bars",
     kinds={"postgres"},
-    check=check_per_partition(
-        NAME, CHECK, f"No bar is rejected: {rejected_by(clean_bar(HygieneThresholds()))}."
-    ),
+    checks=[
+        check_per_partition(
+            NAME,
+            CHECK,
+            f"No bar is rejected: {rejected_by(clean_bar(HygieneThresholds()))}. None is flagged: "
+            f"{flagged_by(bar_on_its_ticks(None))}.",
+        ),
+        check_per_partition(NAME, session_completeness.CHECK, session_completeness.DESCRIPTION),
+    ],
     metadata=table(
         CLEAN.name,
         ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),
@@ -100,7 +113,8 @@ def clean_bars(
     or with broken ones, is passed over. With the source databento_api the bars are those that the
     API sells, and legacy ones don't matter; a later run from legacy bars leaves such dates alone.
     """
-    report = PartitionReport(NAME, CHECK)
+    completeness = PartitionReport(NAME, session_completeness.CHECK)
+    report = PartitionReport(NAME, CHECK, beside=(completeness,))
     database = postgres.database()
     scopes = symbol_dates(context)
     from_api = config.source is CleanSource.databento_api
@@ -111,7 +125,16 @@ def clean_bars(
             market = held.repeat(registry.market, scope.symbol)
             schema = clean_bar(market.hygiene)
             writing = BarsWriting(
-                context, postgres, progress, config, held, market, CLEAN, schema, report
+                context,
+                postgres,
+                progress,
+                config,
+                held,
+                market,
+                CLEAN,
+                schema,
+                report,
+                completeness,
             )
             deliveries = (
                 lead_deliveries(held, shop.raw_dir, market, scope, schema, report, not_sold)

@@ -36,7 +36,7 @@ def partitioned_asset(
     *,
     group: str,
     kinds: set[str],
-    check: dg.AssetCheckSpec,
+    checks: Sequence[dg.AssetCheckSpec],
     metadata: dict[str, Any],
     deps: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
@@ -58,7 +58,7 @@ def partitioned_asset(
                 metadata=metadata,
                 partitions_def=DAILY_BY_SYMBOL,
                 backfill_policy=ONE_RUN_A_RANGE,
-                check_specs=[check],
+                check_specs=list(checks),
             )(function)
 
     return declare

@@ -35,9 +35,11 @@ CHECK = "legacy_bar_schema"
     deps=[raw_dbn_files.NAME],
     group="bars",
     kinds={"postgres", "databento"},
-    check=check_per_partition(
-        NAME, CHECK, f"No bar is rejected: {rejected_by(legacy_bar(HygieneThresholds()))}."
-    ),
+    checks=[
+        check_per_partition(
+            NAME, CHECK, f"No bar is rejected: {rejected_by(legacy_bar(HygieneThresholds()))}."
+        )
+    ],
     metadata=table(
         LEGACY.name,
         ("symbol", "text", "Internal symbol, such as GLBX.MDP3:NQ"),

@@ -57,9 +57,11 @@ class RawFilesConfig(BuyingConfig):
     NAME,
     group="raw",
     kinds={"databento", "file"},
-    check=check_per_partition(
-        NAME, CHECK, "A verified file covers the date, or the market was closed all day."
-    ),
+    checks=[
+        check_per_partition(
+            NAME, CHECK, "A verified file covers the date, or the market was closed all day."
+        )
+    ],
     metadata=table(
         "raw_files",
         ("path", "text", "Where the file lies"),
