@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from sqlalchemy import make_url
 
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.command_line import QuickCommandLine
+from trisignal_pipeline_tests.end_to_end.market_server import documented_server, url_of
 from trisignal_pipeline_tests.pipeline import Pipeline
 from trisignal_pipeline_tests.tiny_market import MONDAY, NQ, TUESDAY, write_days
 
-SECURITY = Path(__file__).parents[2] / "docs" / "SECURITY.md"
 DATES = ("--start", str(MONDAY), "--end", str(TUESDAY))
 
 
 @pytest.fixture(scope="module")
-def fresh_server() -> Iterator[EmbeddedServer]:
-    """A server that has never heard of the product's roles."""
-    folder = Path(tempfile.mkdtemp(prefix="trisignal-test-"))
-    folder.chmod(0o755)  # for the account that runs the server where root runs the tests
-    server = EmbeddedServer(folder / "home")
-    server.ensure_running()
-    yield server
-    server.reset()
-    shutil.rmtree(folder)
-
-
-def _url(server: EmbeddedServer, user: str, database: str) -> str:
-    return make_url(server.url(database)).set(username=user).render_as_string(hide_password=False)
-
-
-@pytest.fixture(scope="module")
-def market_server(fresh_server: EmbeddedServer) -> EmbeddedServer:
-    """The server with the users and databases of the document."""
-    [statements] = re.findall(
-        r"^```postgresql\n(.*?)^```$", SECURITY.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    with psycopg.connect(fresh_server.url("postgres"), autocommit=True) as administrator:
-        for statement in filter(str.strip, statements.split(";")):
-            administrator.execute(statement.encode())
-    return fresh_server
+def market_server() -> Iterator[EmbeddedServer]:
+    with documented_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -57,7 +30,7 @@ def pipeline(
 ) -> Pipeline:
     """The product as the document's pipeline user."""
     settings = Settings(
-        tmp_path / "home", tmp_path / "raw", _url(market_server, "market_pipeline", "market")
+        tmp_path / "home", tmp_path / "raw", url_of(market_server, "market_pipeline", "market")
     )
     for name in ("DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", URL_VARIABLE):
         monkeypatch.setenv(name, "")
@@ -80,11 +53,11 @@ def test_the_owner_migrates_the_writer_works_and_the_reader_looks(
     refused = trisignal.run("db", "migrate")
     assert refused.exit_code == 1
     assert "Traceback" not in refused.err
-    trisignal.set("TRISIGNAL_DATABASE_URL", _url(market_server, "market_owner", "market"))
+    trisignal.set("TRISIGNAL_DATABASE_URL", url_of(market_server, "market_owner", "market"))
     migrated = trisignal.run("db", "migrate")
     assert (migrated.exit_code, migrated.err) == (0, "")
 
-    trisignal.set("TRISIGNAL_DATABASE_URL", _url(market_server, "market_pipeline", "market"))
+    trisignal.set("TRISIGNAL_DATABASE_URL", url_of(market_server, "market_pipeline", "market"))
     worked = trisignal.run("backfill", NQ, *DATES)
     assert (worked.exit_code, worked.err) == (0, "")
     for arguments in (
@@ -98,7 +71,7 @@ def test_the_owner_migrates_the_writer_works_and_the_reader_looks(
     assert pipeline.materialize_one(MONDAY).success
     assert pipeline.value("SELECT count(*) FROM triangle_events_v1") > 0
 
-    trisignal.set("TRISIGNAL_DATABASE_URL", _url(market_server, "market_desk", "market"))
+    trisignal.set("TRISIGNAL_DATABASE_URL", url_of(market_server, "market_desk", "market"))
     ts = f"{TUESDAY}T10:00:00Z"
     for arguments in (
         ("status",),
