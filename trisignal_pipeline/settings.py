@@ -51,7 +51,7 @@ class Settings:
         if url is not None and not _is_well_formed(url):
             raise ConfigurationError(
                 "TRISIGNAL_DATABASE_URL can't be read: percent-encode what stands in its password "
-                "(@ is %40, / is %2F, # is %23, ? is %3F; its value is not shown)"
+                "(@ is %40, / is %2F, # is %23, ? is %3F, a blank is %20; its value is not shown)"
             )
         raw_dir = Path(environment.get("TRISIGNAL_RAW_DIR") or "data/raw").absolute()
         api_dir = Path(environment.get("TRISIGNAL_API_DIR") or DEFAULT_API_DIR).absolute()
@@ -68,6 +68,8 @@ class Settings:
 
 def _is_well_formed(url: str) -> bool:
     """Whether it is plain where the password ends; else parts of it would pass for other things."""
+    if re.search(r"\s", url):
+        return False
     after_scheme = url.partition("://")[2]
     authority = re.split(r"[/?#]", after_scheme, maxsplit=1)[0]
     return authority.count("@") <= 1 and "@" not in after_scheme[len(authority) :].partition("?")[0]

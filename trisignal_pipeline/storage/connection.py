@@ -93,8 +93,10 @@ class Database:
                 "check that the server runs and that TRISIGNAL_DATABASE_URL is right"
             ) from None
         except psycopg.ProgrammingError as error:
+            # libpq quotes what it can't read, and that may be the password.
+            reason = re.sub(r'".*"', '"***"', " ".join(str(error).split()))
             raise ConfigurationError(
-                f"TRISIGNAL_DATABASE_URL is not a PostgreSQL URL: {self.masked(str(error))}"
+                f"TRISIGNAL_DATABASE_URL is not a PostgreSQL URL: {reason}"
             ) from None
         try:
             with as_trisignal_errors(self):

@@ -57,4 +57,5 @@ def url_of(
 ) -> str:
     """Where `user` finds `database`."""
     url = make_url(server.url(database)).set(username=user, password=password)
-    return url.render_as_string(hide_password=False)
+    # SQLAlchemy leaves blanks as they are, which libpq does not take.
+    return url.render_as_string(hide_password=False).replace(" ", "%20")

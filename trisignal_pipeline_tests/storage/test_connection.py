@@ -73,6 +73,7 @@ def test_a_database_that_does_not_exist_is_named(server: EmbeddedServer) -> None
         "postgresql://trader:hunter2@localhost/prices?nonsense=1",
         "postgresql://trader:hunter2%zz@localhost/prices",
         "postgresql://trader:hunter2@[::1/prices",
+        "postgresql://trader:hunter2 and more@localhost/prices",
     ],
 )
 def test_what_is_no_url_is_a_matter_of_configuration(url: str) -> None:
