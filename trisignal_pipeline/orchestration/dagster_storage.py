@@ -40,9 +40,13 @@ from dagster_postgres import (
 )
 from dagster_shared.record import replace
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from trisignal_pipeline.errors import DatabaseUnavailableError, NotPermittedError
+from trisignal_pipeline.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    NotPermittedError,
+)
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE, dagster_database_url
 from trisignal_pipeline.settings import Settings
 
@@ -119,15 +123,23 @@ class ConnectionPool:
 
         Raises:
             DatabaseUnavailableError: the database can't be reached.
+            ConfigurationError: the URL is not one that PostgreSQL understands.
             NotPermittedError: the user of the URL can't work with it.
         """
-        place = self.engine.url.render_as_string(hide_password=True)
+        # Not the URL itself: what SQLAlchemy hides of it is not all that may be a password.
+        url = self.engine.url
+        place = f"{url.database} at {url.host or url.query.get('host', 'localhost')}"
         try:
             connection = self.engine.connect()
         except OperationalError as error:
             raise DatabaseUnavailableError(
                 f"Dagster's database can't be reached ({place}): {str(error.orig).strip()}; "
                 "check that the server runs and that the database exists"
+            ) from None
+        except ProgrammingError:
+            raise ConfigurationError(
+                f"the URL of Dagster's database ({place}) has an option that PostgreSQL doesn't "
+                f"know; see TRISIGNAL_DATABASE_URL or {URL_VARIABLE}"
             ) from None
         with connection, connection.execution_options(isolation_level="READ COMMITTED").begin():
             lock = sqlalchemy.func.pg_advisory_xact_lock(_SCHEMA_LOCK)
@@ -140,7 +152,7 @@ class ConnectionPool:
             )
             if not connection.scalar(sqlalchemy.select(may)):
                 raise NotPermittedError(
-                    f"{self.engine.url.username} may not {'make tables in' if missing else 'use'} "
+                    f"{url.username} may not {'make tables in' if missing else 'use'} "
                     f"Dagster's database ({place}): run this as the user it belongs to, or name "
                     f"another one in {URL_VARIABLE} (see docs/SECURITY.md)"
                 )
