@@ -1,4 +1,4 @@
-"""A disk that fills up in mid-run: the run says so, and the next one finishes once there is room."""
+"""A disk that fills up in mid-run: the run says so; with room again the next one finishes."""
 
 from __future__ import annotations
 
