@@ -180,16 +180,19 @@ def test_no_secret_is_written_anywhere(
     # Commands that fail before they begin.
     for url in _unusable(market_server):
         trisignal.set("TRISIGNAL_DATABASE_URL", url)
-        for arguments in (
-            ("status",),
-            ("runs",),
-            ("db", "status"),
-            ("db", "migrate"),
-            ("backfill", NQ, *DATES),
-            ("dev",),
-        ):
-            run(*arguments, exit_code=1)
+        run("status", exit_code=1)
+        run("backfill", NQ, *DATES, exit_code=1)
         run("db", "url")
+        trisignal.set("TRISIGNAL_DATABASE_URL", worker)
+        trisignal.set(URL_VARIABLE, url)
+        run("backfill", NQ, *DATES, exit_code=1)
+        monkeypatch.delenv(URL_VARIABLE)
+    wrong_password, *_, wrong_option = _unusable(market_server)
+    trisignal.set("TRISIGNAL_DATABASE_URL", wrong_password)
+    for arguments in (("runs",), ("db", "status"), ("db", "migrate"), ("dev",), ("refresh",)):
+        run(*arguments, exit_code=1)
+    trisignal.set("TRISIGNAL_DATABASE_URL", worker)
+    for url in (worker, wrong_password, wrong_option):
         ended = subprocess.run(
             [sys.executable, "-c", UNCAUGHT],
             env={**terminal.environment, "TRISIGNAL_DATABASE_URL": url},
@@ -199,11 +202,6 @@ def test_no_secret_is_written_anywhere(
         assert ended.returncode == 1
         assert b"Traceback" in ended.stderr
         written.add("printed", ended.stdout, ended.stderr)
-    trisignal.set("TRISIGNAL_DATABASE_URL", worker)
-    for url in _unusable(market_server):
-        trisignal.set(URL_VARIABLE, url)
-        run("backfill", NQ, *DATES, exit_code=1)
-    monkeypatch.delenv(URL_VARIABLE)
 
     # Runs that fail, of an error and of a connection that is ended.
     by_administrator(
@@ -238,7 +236,7 @@ def test_no_secret_is_written_anywhere(
 
     # Everything that was written.
     written.add_files("files", tmp_path)
-    written.add("the server's log", market_server.status().log.read_bytes())
+    written.add_files("the server's log", market_server.status().log)
     for name in ("market", "market_dagster"):
         written.add_database(name, market_server.url(name))
     # The search finds what is there, in each place.
