@@ -36,7 +36,7 @@ def quarantine(
     \b
     trisignal quarantine GLBX.MDP3:NQ --start 2024-11-01 --rule OHLC_INTEGRITY
     """
-    with ready_database(Settings.from_environment()).connect("quarantine") as connection:
+    with ready_database(Settings.from_environment()).reading().connect("quarantine") as connection:
         registry.market(connection, symbol)
         found = kept_bars.quarantined(
             connection, symbol, start=start, end=end, rule=rule, released=released
@@ -59,7 +59,7 @@ def revisions(
     \b
     trisignal revisions GLBX.MDP3:NQ --start 2024-11-01 --end 2024-11-01
     """
-    with ready_database(Settings.from_environment()).connect("revisions") as connection:
+    with ready_database(Settings.from_environment()).reading().connect("revisions") as connection:
         registry.market(connection, symbol)
         print_table(
             kept_bars.revisions(connection, symbol, start=start, end=end, layer=layer), form
