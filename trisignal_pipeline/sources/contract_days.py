@@ -27,8 +27,8 @@ from trisignal_pipeline.sources.records import OHLCV_1M_KIND, OHLCV_1M_RTYPE, Re
 _VOLUME_LIMIT = 10**12
 """Contracts a minute. No market trades that many; sums of what is below stay exact in int64."""
 
-MOST_BARS_A_DAY = 100 * 24 * 60
-"""Of one contract. It has one a minute; what holds a hundred of them is no file of bars."""
+MOST_BARS_A_DAY = 5 * 24 * 60
+"""Of one contract. It has one a minute; a year of what holds five of them still fits in memory."""
 
 MOST_INSTRUMENT_DAYS = 500_000
 """A month of everything CME trades. What is held of each is what bounds the memory."""

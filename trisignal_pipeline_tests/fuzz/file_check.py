@@ -5,7 +5,7 @@ plain reading of the same bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -64,8 +64,8 @@ def check_file(path: Path) -> Outcome:
                 *contract,
                 len(rows),
                 sum(row.volume for row in rows),
-                rows_first(rows),
-                rows_last(rows),
+                min(row.ts for row in rows),
+                max(row.ts for row in rows),
             )
             for (day, contract), rows in plain.bars.items()
         ),
@@ -90,16 +90,6 @@ def require_plain_words(reason: str) -> None:
         raise Disagreement(f"the reason for refusing it is no line for a user: {reason!r}")
 
 
-def rows_first(rows: Iterable[Row]) -> int:
-    """The open of the first bar."""
-    return min(row.ts for row in rows)
-
-
-def rows_last(rows: Iterable[Row]) -> int:
-    """The open of the last bar."""
-    return max(row.ts for row in rows)
-
-
 def _check_bars(file: DbnFile, plain: PlainFile, wanted: dict[date, str]) -> int:
     """Compare the bars of one contract a date; how many were rejected."""
     start_ns, end_ns = midnight_ns(min(wanted)), midnight_ns(max(wanted)) + 86_400 * 10**9
@@ -107,7 +97,7 @@ def _check_bars(file: DbnFile, plain: PlainFile, wanted: dict[date, str]) -> int
     names = {(day, contract.name): rows for (day, contract), rows in plain.bars.items()}
     expected = {day: names[day, contract] for day, contract in wanted.items()}
     by_date: defaultdict[date, list[Row]] = defaultdict(list)
-    for row, contract in rows_of(read):
+    for row, contract in _rows_of(read):
         day = plain_file.moment(row.ts).date()
         require("contract", contract, wanted[day])
         by_date[day].append(row)
@@ -124,20 +114,20 @@ def _check_bars(file: DbnFile, plain: PlainFile, wanted: dict[date, str]) -> int
 def _require_told(layer: str, screened: Screened, told: list[Told]) -> None:
     require(
         f"{layer} bars",
-        [row for row, _ in rows_of(screened.accepted)],
+        [row for row, _ in _rows_of(screened.accepted)],
         [row for one in told for row in one.accepted],
     )
     require(
         f"rejected {layer} bars",
         [
             (row, frozenset(rule for rule, mask in screened.broken.items() if mask[at]))
-            for at, (row, _) in enumerate(rows_of(screened.rejected))
+            for at, (row, _) in enumerate(_rows_of(screened.rejected))
         ],
         [row for one in told for row in one.rejected],
     )
 
 
-def rows_of(bars: Bars) -> Iterator[tuple[Row, str]]:
+def _rows_of(bars: Bars) -> Iterator[tuple[Row, str]]:
     """Each bar as a row, with its contract."""
     columns = (bars.ts, bars.open, bars.high, bars.low, bars.close, bars.volume)
     for *values, contract in zip(*(c.tolist() for c in (*columns, bars.contract)), strict=True):

@@ -89,8 +89,10 @@ class Guarded:
             self._process.start()
             other.close()
             # The process says once that it is ready: what it imports counts for no call.
-            if self._pipe.poll(_START_SECONDS):
-                self._pipe.recv()
+            if not self._pipe.poll(_START_SECONDS):
+                self._stop(wait=False)
+                raise TimeoutError(f"the process did not start within {_START_SECONDS:g} s")
+            self._pipe.recv()
         return self._pipe
 
     def _stop(self, *, wait: bool = True) -> int | None:

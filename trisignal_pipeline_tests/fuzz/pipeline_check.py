@@ -210,7 +210,7 @@ def _tables(pipeline: Pipeline, case: _Case) -> Tables:
     ):
         by_date: defaultdict[date, list[Row]] = defaultdict(list)
         for ts, *rest in pipeline.query(
-            "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, (open * 1000000000)::bigint, "  # type: ignore[arg-type]
+            "SELECT (extract(epoch FROM ts) * 1000000000)::bigint, (open * 1000000000)::bigint, "
             "(high * 1000000000)::bigint, (low * 1000000000)::bigint, "
             f"(close * 1000000000)::bigint, volume FROM {table} WHERE symbol = %s ORDER BY ts",
             case.symbol,

@@ -188,10 +188,10 @@ def test_days_are_those_of_a_plain_count(bars: list[tuple[int, int, int]]) -> No
 
 def test_a_file_that_unpacks_to_hundreds_of_megabytes_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "bars.dbn.zst"
-    mapping = {f"X{number}": [(DAY, END, f"{number}")] for number in range(50)}
+    mapping = {f"X{number}": [(DAY, END, f"{number}")] for number in range(1000)}
     with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as out:
         out.write(encode(mapping=mapping))
-        for number in range(50):
+        for number in range(1000):
             block = records([7] * MOST_BARS_A_DAY, number, open=100, high=100, low=100, close=100)
             out.write(block.tobytes())
     assert path.stat().st_size < 1_000_000
@@ -207,7 +207,7 @@ def test_a_file_that_unpacks_to_hundreds_of_megabytes_takes_little_memory(tmp_pa
         [sys.executable, "-c", script, str(path)], check=True, capture_output=True, text=True
     )
     count, kilobytes = map(int, done.stdout.split())
-    assert count == 50 * MOST_BARS_A_DAY
+    assert count == 1000 * MOST_BARS_A_DAY
     assert kilobytes < 80_000
 
 

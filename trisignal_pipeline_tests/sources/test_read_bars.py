@@ -18,7 +18,7 @@ from trisignal_pipeline.market.bars import UNDEFINED_PRICE, Bars, concatenate
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange
 from trisignal_pipeline.sources import records as records_module
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars, read_ranges
-from trisignal_pipeline.sources.records import BLOCK_RECORDS, DbnStream, Records
+from trisignal_pipeline.sources.records import DbnStream, Records
 from trisignal_pipeline_tests.sources.dbn_encoder import (
     DAY,
     END,
@@ -127,11 +127,14 @@ def test_a_file_that_differs_from_the_catalogue_is_not_read(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("change", ["grow", "remove"])
-def test_a_change_while_reading_is_told_at_the_end(tmp_path: Path, change: str) -> None:
-    made = records([7] * (BLOCK_RECORDS + 1))
+def test_a_change_while_reading_is_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(records_module, "BLOCK_RECORDS", 2)
+    made = records([1, 2, 3])
     file = verified(write(tmp_path / "bars.dbn", encode(made)))
     blocks = read_bars(file, {DAY: "NQM4"}, *ALL_TIME)
-    assert len(next(blocks)) == BLOCK_RECORDS
+    assert len(next(blocks)) == 2
     if change == "grow":
         with file.path.open("ab") as growing:
             growing.write(made[:3].tobytes())

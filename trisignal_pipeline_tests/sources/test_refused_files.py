@@ -199,7 +199,7 @@ def test_a_range_that_ends_before_it_starts_is_refused(tmp_path: Path) -> None:
 
 def test_more_bars_of_a_contract_than_a_day_has_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "bars.dbn.zst", encode(records([7] * (MOST_BARS_A_DAY + 1))))
-    assert "more than 144,000 bars of NQM4 on 2024-06-17" in refused(path).reason
+    assert "more than 7,200 bars of NQM4 on 2024-06-17" in refused(path).reason
 
 
 def test_more_instruments_than_fit_in_memory_are_refused(
