@@ -121,6 +121,7 @@ class Pipeline:
         tags: dict[str, str] | None = None,
         partition_key: str | None = None,
         ops: Mapping[str, Any] | None = None,
+        raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
         """A run with whatever tags and configuration of its steps."""
         return (
@@ -135,6 +136,7 @@ class Pipeline:
                 },
                 tags=tags,
                 partition_key=partition_key,
+                raise_on_error=raise_on_error,
             )
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from threading import Barrier
 from typing import Any, LiteralString
 
 import numpy as np
@@ -157,6 +159,20 @@ def test_nothing_is_bought_twice(shop: Shop, databento: DatabentoServer) -> None
 
     shop.buy(DateRange(WEDNESDAY, NEXT_MONDAY))
     assert databento.bought == [DateRange(SUNDAY, SUNDAY), DateRange(NEXT_MONDAY, NEXT_MONDAY)]
+
+
+def test_two_at_once_buy_once(shop: Shop, databento: DatabentoServer) -> None:
+    both = Barrier(2)
+
+    def buy() -> int:
+        both.wait()
+        return len(shop.buy().files)
+
+    with ThreadPoolExecutor(2) as threads:
+        files = [thread.result() for thread in [threads.submit(buy), threads.submit(buy)]]
+
+    assert sorted(files) == [0, 1]
+    assert databento.bought == [WEEK]
 
 
 def test_files_that_lie_there_are_not_bought(shop: Shop, databento: DatabentoServer) -> None:
