@@ -26,8 +26,9 @@ from trisignal_pipeline.sources.raw_folder import Seen, job_folders
 SETTLE_SECONDS = 3.0
 """How long a file must have stood still before its end is believed to be its end."""
 
-NEVER_READ_NS = 0
-"""The time of writing of a file that couldn't be read: it is looked at again every time."""
+NEVER_READ_NS = -1
+"""The time of writing that stands for none: a file that couldn't be read is looked at every time,
+since nothing about it tells when it can be."""
 
 
 @dataclass(frozen=True, slots=True)

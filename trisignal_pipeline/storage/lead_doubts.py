@@ -32,11 +32,19 @@ class LeadDoubt:
     stored: str
     lead: str
 
+    @property
+    def description(self) -> str:
+        """What is in doubt, and what becomes of it."""
+        return (
+            f"its bars are of {self.stored}, but by the files that are there now {self.lead} "
+            "leads; the daemon materialises the date again, and so does `trisignal refresh`"
+        )
+
 
 def record_lead_doubts(
     connection: Connection, raw_dir: Path, market: Market, dagster_run_id: str | None
-) -> None:
-    """Keep which of the market's stored dates are in doubt, and the verdict on each of them.
+) -> list[LeadDoubt]:
+    """Keep which of the market's stored dates are in doubt, and the verdict on each; returns them.
 
     Called whenever the files or the stored bars may have changed. A date that is in doubt no more
     is taken off, and its verdict says so.
@@ -64,8 +72,9 @@ def record_lead_doubts(
                 [doubt.lead for doubt in found],
             ),
         )
-        judged = {day: (Verdict(1, 0), "its bars are of the lead contract") for (day,) in settled}
-        judged |= {doubt.day: _judge(doubt) for doubt in found}
+        judged = {day: (Verdict(1, 0), "no file names another lead contract") for (day,) in settled}
+        other_lead = Verdict(1, 1, {"ANOTHER_LEAD_CONTRACT": 1})
+        judged |= {doubt.day: (other_lead, doubt.description) for doubt in found}
         record_verdicts(
             connection,
             [
@@ -74,6 +83,7 @@ def record_lead_doubts(
             ],
             dagster_run_id,
         )
+    return found
 
 
 def dates_of_other_contracts(connection: Connection) -> Mapping[str, list[DateRange]]:
@@ -108,10 +118,3 @@ def _find(connection: Connection, raw_dir: Path, market: Market) -> list[LeadDou
         for day, contract in stored
         if leads.get(day, contract) != contract and files.files(day)
     ]
-
-
-def _judge(doubt: LeadDoubt) -> tuple[Verdict, str]:
-    return Verdict(1, 1, {"ANOTHER_LEAD_CONTRACT": 1}), (
-        f"its bars are of {doubt.stored}, but by the files that are there now {doubt.lead} leads; "
-        "the daemon materialises the date again, and so does `trisignal refresh`"
-    )

@@ -11,6 +11,7 @@ from trisignal_pipeline.orchestration.doubt_sensor import (
     follow_lead_contract,
     signals_follow_the_bars,
 )
+from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.refresh import refresh_symbol
 from trisignal_pipeline.orchestration.resources import PostgresResource
 from trisignal_pipeline.query.operations import symbol_states
@@ -54,6 +55,14 @@ def test_a_new_file_puts_the_date_it_moves_in_doubt_and_says_so(rolled: Pipeline
     assert (passed, severity) == (False, "WARN")
     assert "its bars are of NQZ4, but by the files that are there now NQU4 leads" in description
     assert _states(rolled)[NQ] == 1
+    with rolled.instance() as instance:
+        [record] = instance.fetch_observations(dg.AssetKey(LEGACY), limit=10).records
+    observed = record.asset_observation
+    assert observed is not None
+    assert (observed.partition, observed.description) == (
+        partition_key(NQ, TUESDAY),
+        description,
+    )
 
 
 def test_refreshing_makes_the_date_again_and_takes_the_doubt_away(rolled: Pipeline) -> None:
@@ -66,7 +75,7 @@ def test_refreshing_makes_the_date_again_and_takes_the_doubt_away(rolled: Pipeli
     assert rolled.query("SELECT DISTINCT contract FROM market_bars_ohlcv_1m") == [("NQU4",)]
     assert rolled.query(DOUBTS) == []
     assert rolled.value("SELECT count(*) FROM signal_dates_in_doubt") == 0
-    assert rolled.query(VERDICT, TUESDAY) == [(True, "WARN", "its bars are of the lead contract")]
+    assert rolled.query(VERDICT, TUESDAY) == [(True, "WARN", "no file names another lead contract")]
     assert _states(rolled)[NQ] == 0
 
 

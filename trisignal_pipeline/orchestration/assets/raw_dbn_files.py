@@ -18,6 +18,7 @@ from trisignal_pipeline.orchestration.assets.declaration import partitioned_asse
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.resources import (
     PostgresResource,
     PurchasesResource,
@@ -27,7 +28,7 @@ from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage import catalogue, conditions, registry
 from trisignal_pipeline.storage.catalogue import Coverage
-from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
+from trisignal_pipeline.storage.lead_doubts import LeadDoubt, record_lead_doubts
 from trisignal_pipeline.storage.purchases import SOURCE
 
 NAME = "raw_dbn_files"
@@ -103,7 +104,11 @@ def raw_dbn_files(
         # A new file may say of any stored date that another contract leads.
         for symbol in registry.active_symbols(connection):
             market = registry.market(connection, symbol)
-            record_lead_doubts(connection, raw_folder.path(), market, context.run.run_id)
+            _tell(
+                context,
+                symbol,
+                record_lead_doubts(connection, raw_folder.path(), market, context.run.run_id),
+            )
     for scope in scopes:
         with database.connect(NAME) as connection:
             market = registry.market(connection, scope.symbol)
@@ -137,6 +142,20 @@ def raw_dbn_files(
                 )
             report.record(connection, scope.symbol, context.run.run_id)
     yield from report.events(context)
+
+
+def _tell(context: dg.AssetExecutionContext, symbol: str, doubts: Sequence[LeadDoubt]) -> None:
+    """Say of each date in doubt, on its own partition of the bars, that it is to be made again."""
+    for doubt in doubts:
+        context.log.warning("%s %s: %s", symbol, doubt.day, doubt.description)
+        context.log_event(
+            dg.AssetObservation(
+                "legacy_bars",
+                description=doubt.description,
+                metadata={"contract": doubt.stored, "lead_contract": doubt.lead},
+                partition=partition_key(symbol, doubt.day),
+            )
+        )
 
 
 def _judge_condition(condition: DayCondition, files: int) -> tuple[Verdict, str]:
