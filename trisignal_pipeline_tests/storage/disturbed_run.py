@@ -26,7 +26,7 @@ from trisignal_pipeline_tests.storage.stored_bars import (
 DATES = DateRange(date(2023, 12, 30), date(2024, 1, 2))
 BEFORE = walk(DATES, seed=1, share=0.004)
 # Of what was there a third stays, a third is corrected, a third is gone; and there is more.
-DELIVERY = sorted(
+GOOD = sorted(
     {
         row.ts: row
         for row in (
@@ -36,6 +36,12 @@ DELIVERY = sorted(
         )
     }.values()
 )
+REJECTED = [
+    row._replace(high=row.low - 1)
+    for row in walk(DATES, seed=3, share=0.002)
+    if row.ts not in {good.ts for good in GOOD}
+]
+DELIVERY = [*GOOD, *REJECTED]
 BATCH_ROWS = 11
 BATCHES = -(-len(DELIVERY) // BATCH_ROWS)
 
@@ -45,13 +51,22 @@ AUDITED = (
 )
 DATED = "date, layer, state, bar_count, rejected_count, contract, first_ts, last_ts, fingerprint"
 
-Everything = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
+QUARANTINED = "layer, ts, open, high, low, close, volume, contract, rules"
+
+Everything = tuple[list[tuple[Any, ...]], ...]
 Left = tuple[Everything, tuple[Any, ...]]
 
 
 def everything_stored(url: str) -> Everything:
-    """All there is of bars and dates, but for ids and times."""
-    return table_rows(url, LEGACY), all_rows(url, f"SELECT {DATED} FROM bar_dates ORDER BY date")
+    """All there is of bars, dates and quarantine, but for ids and times."""
+    return (
+        table_rows(url, LEGACY),
+        all_rows(url, f"SELECT {DATED} FROM bar_dates ORDER BY date"),
+        all_rows(
+            url,
+            f"SELECT {QUARANTINED} FROM quarantined_bars WHERE released_at IS NULL ORDER BY ts, id",
+        ),
+    )
 
 
 def audited(url: str, run_id: int) -> tuple[Any, ...]:
@@ -68,8 +83,9 @@ def undisturbed_run(database: Database) -> Left:
     if not _LEFT:
         run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
         stored, audit = everything_stored(database.url), audited(database.url, run_id)
-        assert stored[0] == expected_rows(DELIVERY, LEGACY)
-        assert 0 not in (*audit[1:4], audit[5]), "rows of every kind are needed"
+        assert stored[0] == expected_rows(GOOD, LEGACY)
+        assert len(stored[2]) == len(REJECTED)
+        assert 0 not in audit[1:6], "rows of every kind are needed"
         _LEFT.append((stored, audit))
         store(database, BEFORE, DATES)
     return _LEFT[0]

@@ -30,6 +30,7 @@ from trisignal_pipeline_tests.storage.disturbed_run import (
     BEFORE,
     DATES,
     DELIVERY,
+    GOOD,
     Left,
     audited,
     everything_stored,
@@ -186,12 +187,13 @@ def test_a_killed_process_leaves_what_it_committed_and_the_next_run_finishes(
     dead, status, read, *counts = one_row(
         database.url,
         "SELECT id, status, row_count, inserted_count, updated_count, unchanged_count, "
-        "removed_count, batch_count FROM data_ingest_runs ORDER BY id DESC LIMIT 1",
+        "removed_count, rejected_count, batch_count FROM data_ingest_runs ORDER BY id DESC LIMIT 1",
     )
     assert status == "running"
-    inserted, updated, unchanged, removed, batches = counts
-    assert read == inserted + updated + unchanged
+    inserted, updated, unchanged, removed, rejected, batches = counts
+    assert read == inserted + updated + unchanged + rejected
     assert read == min(batches * BATCH_ROWS, len(DELIVERY))
+    assert len(everything_stored(database.url)[2]) == rejected
     assert len(table_rows(database.url, LEGACY)) == len(BEFORE) + inserted - removed
 
     run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
@@ -204,7 +206,7 @@ def test_a_killed_process_leaves_what_it_committed_and_the_next_run_finishes(
     whole = undisturbed[1]
     assert inserted + again_inserted == whole[1]
     assert updated + again_updated == whole[2]
-    assert again_unchanged == len(DELIVERY) - again_inserted - again_updated
+    assert again_unchanged == len(GOOD) - again_inserted - again_updated
 
 
 def test_a_process_killed_inside_a_transaction_leaves_nothing_of_it(
