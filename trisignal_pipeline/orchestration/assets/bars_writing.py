@@ -208,7 +208,7 @@ def _disagreements(
 def _contradictions(of_day: Counter[tuple[str, str]]) -> Iterator[str]:
     for (earlier, later), count in of_day.items():
         minutes = "1 minute" if count == 1 else f"{count} minutes"
-        yield f"{later} has other bars than {earlier} for {minutes}, and is believed"
+        yield f"where files disagree, {later} is believed over {earlier} for {minutes}"
 
 
 def _counted(name: str, count: int) -> MetadataOfOne:
