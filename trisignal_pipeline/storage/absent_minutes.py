@@ -16,6 +16,7 @@ from trisignal_pipeline.market.dates import (
     date_of_ns,
     iso_minute,
     midnight_ns,
+    utc,
 )
 from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import Guard, LastGood, locked_rules
@@ -92,7 +93,31 @@ def _why_not(
         legacy = read_bars(connection, LEGACY, symbol, ts_ns, ts_ns + NS_PER_MINUTE)
         if len(legacy):
             return _not_clean(market, legacy)
+    if kept := _in_quarantine(connection, symbol, ts_ns):
+        return kept
     return "no bar opens there (a bar is asked for by its OPEN)"
+
+
+def _in_quarantine(connection: Connection, symbol: str, ts_ns: int) -> str | None:
+    """What was delivered of a minute and rejected, in words."""
+    rejected = rows(
+        connection,
+        """
+        SELECT DISTINCT array_to_string(rules, ', ') AS rules,
+               coalesce('in ' || file_name, 'by ' || source) AS delivered
+        FROM quarantined_bars
+        WHERE symbol = %s AND ts = %s AND released_at IS NULL ORDER BY delivered, rules
+        """,
+        symbol,
+        utc(ts_ns),
+    )
+    if not rejected:
+        return None
+    day = date_of_ns(ts_ns)
+    said = " and ".join(
+        f"its bar {row['delivered']} was rejected by {row['rules']}" for row in rejected
+    )
+    return f"{said} (see: trisignal quarantine {symbol} --start {day} --end {day})"
 
 
 def _not_clean(market: Market, legacy: Bars) -> str:

@@ -16,6 +16,7 @@ from trisignal_pipeline.market.symbols import Anchor, Market
 from trisignal_pipeline.signal.replay import advance, start
 from trisignal_pipeline.signal.triangles import triangles
 from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import mark_writing
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY
 from trisignal_pipeline.storage.connection import Connection, Database
@@ -32,8 +33,10 @@ from trisignal_pipeline_tests.storage.stored_bars import (
     bar,
     columns,
     days_from,
+    delivered,
     moment,
     store,
+    store_delivery,
     walk,
 )
 
@@ -328,3 +331,14 @@ class TestRejectedBars:
         store(database, rows, days_from(DAY, 1))
         store(database, [rows[0], rows[2]], days_from(DAY, 1), table=CLEAN)
         assert "materialise clean_bars again" in refusal(connection, market, rows[1].ts)
+
+    def test_a_bar_that_never_was_stored_names_its_file_and_what_it_broke(
+        self, database: Database, connection: Connection, market: Market
+    ) -> None:
+        rows = [bar(1), bar(2, high=1), bar(3)]
+        files = [IngestFile("june.dbn.zst", "0" * 64)]
+        store_delivery(database, delivered(rows), days_from(DAY, 1), files=files)
+        assert (
+            "its bar in june.dbn.zst was rejected by OHLC_INTEGRITY (see: trisignal quarantine "
+            f"{NQ} --start {DAY} --end {DAY})"
+        ) in refusal(connection, market, rows[1].ts)
