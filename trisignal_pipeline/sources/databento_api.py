@@ -187,7 +187,7 @@ class DatabentoApi:
         """What `understand` makes of the answer to `question`, which is free and may be repeated.
 
         Raises:
-            WrongDeliveryError: nothing, whatever the reason: it has another shape than documented.
+            WrongDeliveryError: the answer has another shape than the documented one.
         """
 
         def asked() -> Answer:

@@ -55,18 +55,21 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keep every other process out of the jobs of `folder`, which is made; waits as long as needed.
 
     The lock is the file system's and ends with the process.
+
+    Raises:
+        ConfigurationError: something there can't be written, now or later in the block.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("wb")
+        with (folder / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
     except OSError as error:
         raise ConfigurationError(
-            f"downloads can't be written to {folder} ({error.strerror}); make it writable for the "
-            "user who runs this, or name another place with TRISIGNAL_RAW_DIR or TRISIGNAL_API_DIR"
+            f"downloads can't be written to {folder} ({error.strerror}); make room for them, or "
+            "let the user who runs this write there, or name another place with TRISIGNAL_RAW_DIR "
+            "or TRISIGNAL_API_DIR; what came whole is not bought again"
         ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def begin(folder: Path, order: Order, conditions: Sequence[DayCondition]) -> Job:

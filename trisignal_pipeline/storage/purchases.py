@@ -272,23 +272,25 @@ class Purchases:
         with self.database.connect("conditions") as connection:
             told = conditions.of_dates(connection, order.dataset, order.dates)
         job = download_jobs.begin(self.jobs_dir, order, list(told.values()))
-        try:
-            with audit.ingest_run(
-                self.database,
-                asset=asset,
-                symbol=str(market.symbol),
-                dates=order.dates,
-                source=SOURCE,
-                dataset=order.dataset,
-                dagster_run_id=dagster_run_id,
-            ) as run:
+        with audit.ingest_run(
+            self.database,
+            asset=asset,
+            symbol=str(market.symbol),
+            dates=order.dates,
+            source=SOURCE,
+            dataset=order.dataset,
+            dagster_run_id=dagster_run_id,
+        ) as run:
+            try:
                 api.patiently(_Attempts(self.database, run, api, offer, job, budget).attempt)
-                bought = download_jobs.keep(self.jobs_dir, job, may_be_empty=not offer.cost_usd)
-                file = IngestFile(bought.path.name, bought.sha256, order.dates)
-                with self.database.connect("audit") as connection:
-                    run.received(connection, file)
-        finally:
-            download_jobs.discard(job)
+            except BaseException:
+                download_jobs.discard(job)
+                raise
+            # From here on the file is whole: should anything fail, the next purchase completes it.
+            bought = download_jobs.keep(self.jobs_dir, job, may_be_empty=not offer.cost_usd)
+            file = IngestFile(bought.path.name, bought.sha256, order.dates)
+            with self.database.connect("audit") as connection:
+                run.received(connection, file)
         return file
 
 

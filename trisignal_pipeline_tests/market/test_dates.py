@@ -14,6 +14,7 @@ from trisignal_pipeline.market.dates import (
     NS_PER_DAY,
     NS_PER_MINUTE,
     DateRange,
+    by_month,
     by_year,
     contiguous_ranges,
     date_of_ns,
@@ -110,3 +111,12 @@ def test_years_tile_a_range(dates: DateRange) -> None:
     assert [day for year in years for day in year] == list(dates)
     assert all(year.start.year == year.end.year for year in years)
     assert len({year.start.year for year in years}) == len(years)
+
+
+@given(ranges)
+def test_months_tile_a_range(dates: DateRange) -> None:
+    months = by_month(dates)
+
+    assert [day for month in months for day in month] == list(dates)
+    assert all(month.start.replace(day=1) == month.end.replace(day=1) for month in months)
+    assert len({month.start.replace(day=1) for month in months}) == len(months)

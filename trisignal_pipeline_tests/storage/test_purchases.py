@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -460,6 +462,25 @@ def test_a_whole_download_that_a_kill_left_is_completed(
     assert databento.bought == [DateRange(WEDNESDAY, FRIDAY)]
     assert shop.covered() == list(WEEK)
     assert not shop.hidden()
+
+
+def test_what_came_whole_is_kept_though_the_disk_is_full(
+    shop: Shop, databento: DatabentoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(download_jobs, "_to_disk", full)
+        with pytest.raises(ConfigurationError, match="No space left on device"):
+            shop.buy()
+    assert shop.covered() == []
+
+    shop.buy()
+
+    assert databento.bought == [WEEK]
+    assert shop.covered() == list(WEEK)
+    assert [row[0] for row in shop.query(AUDIT)] == ["failed"]
 
 
 def test_what_one_folder_has_is_lent_to_the_other(shop: Shop, databento: DatabentoServer) -> None:
