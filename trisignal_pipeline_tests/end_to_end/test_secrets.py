@@ -22,6 +22,7 @@ from psycopg import sql
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
 from trisignal_pipeline.orchestration.failure_webhook import WEBHOOK_VARIABLE
 from trisignal_pipeline.orchestration.partitions import partition_key
+from trisignal_pipeline.sources import databento_api
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.command_line import (
     CommandLine,
@@ -202,6 +203,11 @@ def test_no_secret_is_written_anywhere(
         assert ended.returncode == 1
         assert b"Traceback" in ended.stderr
         written.add("printed", ended.stdout, ended.stderr)
+
+    # Databento can't be reached.
+    monkeypatch.setattr(databento_api, "FIRST_WAIT_SECONDS", 0.01)
+    run("fetch", NQ, "--start", "2024-06-27", "--end", "2024-06-27", exit_code=1)
+    run("reingest", NQ, *DATES, exit_code=1)
 
     # Runs that fail, of an error and of a connection that is ended.
     by_administrator(
