@@ -114,7 +114,8 @@ _STAGING = """
 _COPY = sql.SQL("COPY staged_rejects FROM STDIN (FORMAT BINARY)")
 
 # Bars are compared as whole records, in which a null equals a null, and numbered where a file holds
-# the same one several times.
+# the same one several times. A full join is never done row by row, whatever the server guesses of
+# their number.
 _QUARANTINE = """
     WITH incoming AS MATERIALIZED (
         SELECT bar.*, names.file_name, bar AS identity,
@@ -128,27 +129,30 @@ _QUARANTINE = """
                    (%(hashes)s::text[])[s.origin + 1] AS file_sha256) AS bar
         WHERE NOT s.superseded
     ), present AS MATERIALIZED (
-        SELECT q.id, bar AS identity, row_number() OVER (PARTITION BY bar ORDER BY q.id) AS copy
+        SELECT q.id, q.ts, bar AS identity,
+               row_number() OVER (PARTITION BY bar ORDER BY q.id) AS copy
         FROM quarantined_bars q
         CROSS JOIN LATERAL (
             SELECT q.ts, q.open, q.high, q.low, q.close, q.volume, q.contract, q.rules,
                    q.file_sha256) AS bar
         WHERE q.symbol = %(symbol)s AND q.layer = %(layer)s
           AND q.ts >= %(start)s AND q.ts < %(end)s AND q.released_at IS NULL
+    ), compared AS MATERIALIZED (
+        SELECT i.*, i.ts IS NULL AS gone, p.id AS present_id
+        FROM incoming i
+        FULL JOIN present p ON p.ts = i.ts AND p.copy = i.copy AND p.identity = i.identity
     ), released AS (
         UPDATE quarantined_bars q SET released_at = clock_timestamp(), released_by_run = %(run)s
-        FROM present p
-        WHERE q.id = p.id AND NOT EXISTS (
-            SELECT FROM incoming i WHERE i.identity = p.identity AND i.copy = p.copy)
+        FROM compared c
+        WHERE c.gone AND q.id = c.present_id
     )
     INSERT INTO quarantined_bars (layer, symbol, ts, open, high, low, close, volume, contract,
         rules, file_name, file_sha256, source, ingestion_run_id)
-    SELECT %(layer)s, %(symbol)s, i.ts, i.open, i.high, i.low, i.close, i.volume, i.contract,
-           i.rules, i.file_name, i.file_sha256, %(source)s, %(run)s
-    FROM incoming i
-    WHERE NOT EXISTS (
-        SELECT FROM present p WHERE p.identity = i.identity AND p.copy = i.copy)
-    ORDER BY i.ts
+    SELECT %(layer)s, %(symbol)s, ts, open, high, low, close, volume, contract,
+           rules, file_name, file_sha256, %(source)s, %(run)s
+    FROM compared
+    WHERE present_id IS NULL
+    ORDER BY ts
 """
 
 _SUPERSEDE = """

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE
 from trisignal_pipeline.market.deliveries import merge_deliveries
@@ -18,6 +19,7 @@ from trisignal_pipeline.schemas import clean_bar, legacy_bar, screen
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database
+from trisignal_pipeline_tests.storage.original_tables import run
 from trisignal_pipeline_tests.storage.stored_bars import (
     DAY,
     NQ,
@@ -260,3 +262,19 @@ def test_a_delivery_of_nothing_but_bad_bars_is_kept_in_batches(database: Databas
         "FROM data_ingest_runs WHERE id = %s",
         run_id,
     ) == (1000, 10, 1000)
+
+
+def test_a_large_batch_of_bad_bars_costs_what_it_is_long_also_the_second_time(
+    database: Database,
+) -> None:
+    rows = [bar(minute % 2880, high=minute) for minute in range(20_000)]
+    name = conninfo_to_dict(database.url)["dbname"]
+    # Compared row by row they would take minutes.
+    run(database.url, f"ALTER DATABASE {name} SET statement_timeout = '20s'")
+
+    for _ in range(2):
+        store(database, rows, DATES, batch_rows=50_000)
+
+    assert all_rows(database.url, "SELECT count(*), count(released_at) FROM quarantined_bars") == [
+        (20_000, 0)
+    ]
