@@ -61,7 +61,7 @@ def upgrade() -> None:
             END IF;
             -- The writer reads as a member of the reader. What it may do beyond that:
             FOR granted IN
-                SELECT to_regclass(quote_ident(name)) AS relation, writes
+                SELECT quote_ident(name)::regclass AS relation, writes
                 FROM (VALUES
                     ('market_bars_ohlcv_1m', 'INSERT, UPDATE, DELETE'),
                     ('market_bars_ohlcv_1m_clean', 'INSERT, UPDATE, DELETE'),
@@ -83,13 +83,11 @@ def upgrade() -> None:
                     ('market_bars_revisions', 'INSERT'),
                     ('trisignal_schema', NULL),
                     ('quarantined_bars_in_points', NULL),
-                    ('session_gaps', NULL),
                     ('selected_bar_dates', NULL),
                     ('signal_dates_in_doubt', NULL),
                     ('signal_doubts', NULL),
                     ('session_gaps', NULL)
                 ) AS rights (name, writes)
-                WHERE to_regclass(quote_ident(name)) IS NOT NULL
             LOOP
                 EXECUTE format('REVOKE ALL ON %s FROM trisignal_reader, trisignal_writer',
                                granted.relation);
