@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +12,8 @@ from trisignal_pipeline.errors import RangeError, SymbolError, UnknownSymbolErro
 from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import partition_key
+from trisignal_pipeline.storage import catalogue
+from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline_tests.pipeline import (
     ASSETS,
     BIAS,
@@ -261,28 +263,28 @@ def test_a_closed_day_is_no_problem(pipeline: Pipeline) -> None:
     assert (done.problems, done.triangles, done.counts) == ((), 0, {})
 
 
-@dataclass(slots=True)
-class _OnBegin:
-    """Someone who watches a run, and does something as soon as a stage begins."""
+def _once_catalogued(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something after the next look at the raw folder, before any bar is read."""
 
-    stage: str
-    act: Callable[[], object]
+    def refresh(database: Database, raw_dir: Path) -> catalogue.Refreshed:
+        monkeypatch.setattr(catalogue, "refresh", original)
+        found = original(database, raw_dir)
+        act()
+        return found
 
-    def begin(self, stage: str, symbol: str, dates: DateRange) -> None:
-        if stage == self.stage:
-            self.act()
-
-    def advance(self, stage: str, bars: int) -> None:
-        pass
+    original = catalogue.refresh
+    monkeypatch.setattr(catalogue, "refresh", refresh)
 
 
 def test_a_file_that_vanishes_after_it_was_catalogued_fails_the_run_by_name(
-    pipeline: Pipeline,
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(pipeline.raw, [MONDAY, TUESDAY])
     gone = file_of(pipeline.raw, TUESDAY)
 
-    done = pipeline.backfill(MONDAY, TUESDAY, progress=_OnBegin(LEGACY, gone.unlink))
+    _once_catalogued(monkeypatch, gone.unlink)
+
+    done = pipeline.backfill(MONDAY, TUESDAY)
 
     assert not done.succeeded
     [failure] = done.failures
@@ -297,14 +299,16 @@ def test_a_file_that_vanishes_after_it_was_catalogued_fails_the_run_by_name(
 
 
 def test_a_file_that_is_replaced_while_it_is_used_fails_the_run_by_name(
-    pipeline: Pipeline,
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(pipeline.raw, [MONDAY])
 
     def replace() -> None:
         write_day(pipeline.raw, MONDAY, delivered=bars(MONDAY, seed=2))
 
-    done = pipeline.backfill(MONDAY, MONDAY, progress=_OnBegin(LEGACY, replace))
+    _once_catalogued(monkeypatch, replace)
+
+    done = pipeline.backfill(MONDAY, MONDAY)
 
     [failure] = done.failures
     assert failure.error_class == "FileChangedError"
