@@ -1,8 +1,8 @@
-"""Replacing what a table holds of a symbol and a span of time, in one statement.
+"""Replacing what a table holds of a symbol and a span of time.
 
 Rows are inserted, updated where they differ, left alone where they don't (so they keep ids and
-times), and deleted where they are no longer delivered. Counting by joining first works on every
-PostgreSQL and on partitioned tables, where `xmax` in RETURNING doesn't.
+times), and deleted where they are no longer delivered. What there is and what comes are compared
+first, in one pass: mostly they are the same, and nothing else has to be done.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from trisignal_pipeline.market.dates import utc
 from trisignal_pipeline.storage.connection import Connection
@@ -57,53 +60,68 @@ def replace_span(
         assigned: what is written with a row that is new or another, but doesn't make it so.
         parameters: what `incoming` refers to by name.
     """
-    written_columns = [*values, *assigned]
-    statement = sql.SQL(
-        """
-        WITH incoming AS MATERIALIZED ({incoming}), present AS MATERIALIZED (
-            SELECT {their_key}, ({theirs}) IS NOT DISTINCT FROM ({ours}) AS same
-            FROM incoming i
-            JOIN {table} t ON t.symbol = %(symbol)s AND {matching}
-                          AND t.ts >= %(start)s AND t.ts < %(end)s
-        ), written AS (
-            INSERT INTO {table} (symbol, {columns})
-            SELECT %(symbol)s, {columns} FROM incoming i
-            WHERE NOT EXISTS (SELECT FROM present t WHERE {matching} AND t.same)
-            ON CONFLICT (symbol, {key}) DO UPDATE SET {assignments}
-            RETURNING ts
-        ), removed AS (
-            DELETE FROM {table} t
-            WHERE t.symbol = %(symbol)s AND t.ts >= %(start)s AND t.ts < %(end)s
-              AND NOT EXISTS (SELECT FROM incoming i WHERE {matching})
-            RETURNING t.ts
-        )
-        SELECT (SELECT count(*) FROM present), (SELECT count(*) FROM present WHERE same),
-               (SELECT count(*) FROM written), (SELECT count(*) FROM removed),
-               least((SELECT min(ts) FROM written), (SELECT min(ts) FROM removed))
-        """
-    ).format(
-        incoming=incoming,
-        table=sql.Identifier(table),
-        key=_names(key),
-        their_key=_names(key, "t"),
-        columns=_names([*key, *written_columns]),
-        theirs=_names(values, "t"),
-        ours=_names(values, "i"),
-        matching=sql.SQL(" AND ").join(
+    written = [*values, *assigned]
+    parts = {
+        "incoming": incoming,
+        "table": sql.Identifier(table),
+        "span": sql.SQL("t.symbol = %(symbol)s AND t.ts >= %(start)s AND t.ts < %(end)s"),
+        "matching": sql.SQL(" AND ").join(
             sql.SQL("t.{0} = i.{0}").format(sql.Identifier(name)) for name in key
         ),
-        assignments=sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in written_columns
+        "key": _names(key),
+        "columns": _names(written),
+        "theirs": _names(values, "t"),
+        "ours": _names(values, "i"),
+        "written": _names(written, "i"),
+        "assignments": sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in written
         ),
+    }
+    bound = {**parameters, "symbol": symbol, "start": utc(span_ns[0]), "end": utc(span_ns[1])}
+
+    def execute(statement: LiteralString) -> psycopg.Cursor[TupleRow]:
+        return connection.execute(sql.SQL(statement).format(**parts), bound)
+
+    compared = execute(_COMPARE).fetchone()
+    assert compared is not None
+    absent, unchanged, changed, gone, changed_from = compared
+    return Written(
+        execute(_INSERT).rowcount if absent else 0,
+        execute(_UPDATE).rowcount if changed else 0,
+        unchanged,
+        execute(_DELETE).rowcount if gone else 0,
+        changed_from,
     )
-    counts = connection.execute(
-        statement,
-        {**parameters, "symbol": symbol, "start": utc(span_ns[0]), "end": utc(span_ns[1])},
-    ).fetchone()
-    assert counts is not None
-    present, unchanged, written, removed, changed_from = counts
-    updated = present - unchanged
-    return Written(written - updated, updated, unchanged, removed, changed_from)
+
+
+_COMPARE = """
+    SELECT count(*) FILTER (WHERE c.same IS NULL AND c.delivered),
+           count(*) FILTER (WHERE c.same), count(*) FILTER (WHERE NOT c.same),
+           count(*) FILTER (WHERE NOT c.delivered), min(c.ts) FILTER (WHERE c.same IS NOT TRUE)
+    FROM (
+        SELECT coalesce(i.ts, t.ts) AS ts, i.ts IS NOT NULL AS delivered,
+               CASE WHEN i.ts IS NOT NULL AND t.ts IS NOT NULL
+                    THEN ({theirs}) IS NOT DISTINCT FROM ({ours}) END AS same
+        FROM ({incoming}) AS i
+        FULL JOIN (SELECT * FROM {table} t WHERE {span}) AS t ON {matching}
+    ) AS c
+"""
+# What a writer without a lock adds in between is replaced.
+_INSERT = """
+    INSERT INTO {table} (symbol, {key}, {columns})
+    SELECT %(symbol)s, {key}, {columns} FROM ({incoming}) AS i
+    WHERE NOT EXISTS (SELECT FROM {table} t WHERE {span} AND {matching})
+    ON CONFLICT (symbol, {key}) DO UPDATE SET {assignments}
+"""
+_UPDATE = """
+    UPDATE {table} t SET ({columns}) = ROW({written})
+    FROM ({incoming}) AS i
+    WHERE {span} AND {matching} AND ({theirs}) IS DISTINCT FROM ({ours})
+"""
+_DELETE = """
+    DELETE FROM {table} t
+    WHERE {span} AND NOT EXISTS (SELECT FROM ({incoming}) AS i WHERE {matching})
+"""
 
 
 def holds_any(connection: Connection, table: str, symbol: str, span_ns: tuple[int, int]) -> bool:
