@@ -28,6 +28,7 @@ from trisignal_pipeline.orchestration.range_run import RangeRun, materialize_ran
 from trisignal_pipeline.orchestration.resources import Progress
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.tiny_market import NQ
@@ -87,10 +88,16 @@ class Pipeline:
         return Database.for_settings(self.settings)
 
     def backfill(
-        self, first: date, last: date, symbol: str = NQ, progress: Progress | None = None
+        self,
+        first: date,
+        last: date,
+        symbol: str = NQ,
+        progress: Progress | None = None,
+        batch_rows: int = DEFAULT_BATCH_ROWS,
     ) -> Backfilled:
         """What `trisignal backfill` does."""
-        return run_backfill(self.settings, symbol, DateRange(first, last), progress)
+        dates = DateRange(first, last)
+        return run_backfill(self.settings, symbol, dates, progress, batch_rows=batch_rows)
 
     def materialize(
         self, first: date, last: date, assets: Sequence[str] = ASSETS, symbol: str = NQ

@@ -38,7 +38,7 @@ from trisignal_pipeline.sources.databento_api import (
 from trisignal_pipeline.sources.databento_api import MOST_ATTEMPTS as MOST_ATTEMPTS_TO_BUY
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_sample_market
-from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.lasting_connection import MOST_ATTEMPTS
 from trisignal_pipeline.storage.locks import DEFAULT_PATIENCE_SECONDS
 from trisignal_pipeline.storage.migrations import VERSION_TABLE

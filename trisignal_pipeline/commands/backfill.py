@@ -14,6 +14,7 @@ from trisignal_pipeline.commands.buying import budget_and_again, print_offers, p
 from trisignal_pipeline.commands.progress import progress_bar
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS
 from trisignal_pipeline.storage.purchases import dollars
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let clean bars that `trisignal reingest` made be replaced.",
 )
+@click.option(
+    "--batch-rows",
+    type=click.IntRange(1, MOST_BATCH_ROWS),
+    default=DEFAULT_BATCH_ROWS,
+    show_default=True,
+    help="How many bars one transaction writes. More is faster, less is gentler.",
+)
 def backfill(
     symbol: str,
     start: date,
@@ -44,6 +52,7 @@ def backfill(
     *,
     again: bool,
     replace_api_dates: bool,
+    batch_rows: int,
 ) -> None:
     """Materialise every asset of SYMBOL from --start to --end, both UTC dates included.
 
@@ -71,6 +80,7 @@ def backfill(
             progress,
             buying=backfills.Buying(budget, again) if source == "databento_api" else None,
             replace_api_dates=replace_api_dates,
+            batch_rows=batch_rows,
         )
     print_summary(done)
     if not done.succeeded:

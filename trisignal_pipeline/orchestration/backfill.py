@@ -32,12 +32,14 @@ from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import dates_from
 from trisignal_pipeline.storage.bars import CLEAN
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.catalogue import refused_files
 from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
 from trisignal_pipeline.storage.purchases import SOURCE, Bought, Budget, Purchases, Wanted
 from trisignal_pipeline.storage.readiness import ready_database
 
-ALL_ASSETS = (raw_dbn_files.NAME, legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
+BAR_ASSETS = (legacy_bars.NAME, clean_bars.NAME)
+ALL_ASSETS = (raw_dbn_files.NAME, *BAR_ASSETS, *SIGNAL_ASSETS)
 FROM_CLEAN_BARS_ON = (clean_bars.NAME, *SIGNAL_ASSETS)
 
 
@@ -100,11 +102,13 @@ def backfill(
     assets: Sequence[str] = ALL_ASSETS,
     buying: Buying | None = None,
     replace_api_dates: bool = False,
+    batch_rows: int = DEFAULT_BATCH_ROWS,
 ) -> Backfilled:
     """Materialise every asset of `symbol` on `dates`, then what that puts in doubt.
 
     `assets` may leave out raw files and legacy bars, if `buying` says that clean bars come from the
-    API. `replace_api_dates` lets legacy bars take the place of such clean bars.
+    API. `replace_api_dates` lets legacy bars take the place of such clean bars. `batch_rows` is how
+    many bars of `dates` one transaction writes.
 
     Raises:
         UnknownSymbolError: the registry has no such symbol.
@@ -122,9 +126,11 @@ def backfill(
     runs: list[RangeRun] = []
     refreshed = Refreshed()
     bought: Bought | None = None
-    configs: dict[str, dict[str, object]] = {}
+    configs: dict[str, dict[str, object]] = {
+        name: {"batch_rows": batch_rows} for name in BAR_ASSETS if name in assets
+    }
     if replace_api_dates:
-        configs[clean_bars.NAME] = {"replace_api_dates": True}
+        configs[clean_bars.NAME]["replace_api_dates"] = True
     with open_instance(settings) as instance:
         sync_symbols(instance, {*known, symbol})
         # All of them, before a run over the first year has been for nothing.
@@ -132,7 +138,7 @@ def backfill(
         if buying is not None:
             # For all years at once: a budget must not turn out too small after half of them.
             bought = _buy(database, settings, market, dates, assets[0], buying)
-            configs[assets[0]] = {"source": SOURCE, "budget_usd": 0.0}
+            configs.setdefault(assets[0], {}).update(source=SOURCE, budget_usd=0.0)
 
         def materialize(part: DateRange) -> bool:
             runs.append(

@@ -8,34 +8,22 @@ one in flight had been committed after all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from itertools import pairwise
 from typing import TypeVar
-
-import numpy as np
 
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.schemas import Screened
 from trisignal_pipeline.storage.audit import IngestFile, IngestRun
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS, Batch, batches
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.locks import HeldSymbol, hold_ingest_run
 from trisignal_pipeline.storage.quarantine import keep_rejected
 from trisignal_pipeline.storage.replacement import Written
 
-DEFAULT_BATCH_ROWS = 500
-
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    delivery: Screened
-    start_ns: int
-    end_ns: int
 
 
 def write_range(
@@ -65,7 +53,7 @@ def write_range(
     described = describe_dates(table.layer, dates, delivery.accepted, delivery.rejected)
     # A server that was restarted forgot that this run is alive.
     with held.prepared(lambda connection: hold_ingest_run(connection, run.id)):
-        for number, batch in enumerate(_batches(delivery, dates, batch_rows)):
+        for number, batch in enumerate(batches(delivery, dates, batch_rows)):
             replacement = _replacement(table, held.symbol, batch, run, source, files)
             _repeat(held, run, _once(number, run, replacement))
             on_batch(len(batch.delivery.accepted))
@@ -105,7 +93,7 @@ def _once(
 def _replacement(
     table: BarsTable,
     symbol: str,
-    batch: _Batch,
+    batch: Batch,
     run: IngestRun,
     source: str,
     files: Sequence[IngestFile],
@@ -142,22 +130,3 @@ def _replacement(
         run.count(connection, written, by_rule, len(rejected), span)
 
     return replace
-
-
-def _batches(delivery: Screened, dates: DateRange, batch_rows: int) -> Iterator[_Batch]:
-    """Slices of time that tile `dates`, each with at most `batch_rows` rows, rejected ones too.
-
-    A minute is never cut: one that was delivered more often than that is a batch of its own.
-    """
-    ts = np.sort(np.concatenate((delivery.accepted.ts, delivery.rejected.ts)))
-    starts = [dates.start_ns]
-    row = 0
-    while row + batch_rows < len(ts):
-        after = int(np.searchsorted(ts, ts[row + batch_rows]))
-        if after == row:
-            after = int(np.searchsorted(ts, ts[row], side="right"))
-        if after < len(ts):
-            starts.append(int(ts[after]))
-        row = after
-    for start_ns, end_ns in pairwise([*starts, dates.end_ns]):
-        yield _Batch(delivery.between(start_ns, end_ns), start_ns, end_ns)

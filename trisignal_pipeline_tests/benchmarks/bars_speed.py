@@ -33,10 +33,11 @@ from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import IngestFile, ingest_run
 from trisignal_pipeline.storage.bar_dates import complete_dates
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable, read_bars
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.binary_copy import copy_in, timestamps
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
-from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, write_range
+from trisignal_pipeline.storage.ingest import write_range
 from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline.storage.migrations import migrate
 from trisignal_pipeline_tests.benchmarks.measurement import Measured

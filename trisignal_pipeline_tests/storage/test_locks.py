@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from trisignal_pipeline.errors import SymbolBusyError, TransientError
+from trisignal_pipeline.storage import locks
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.locks import (
     catalogue_lock,
@@ -103,6 +104,32 @@ def test_a_symbol_is_free_when_its_holder_dies(database: Database) -> None:
         _end_sessions(database, "symbol lock")
         with symbol_lock(database, NQ, patience_seconds=5):
             raise TransientError
+
+
+def test_a_lock_that_is_lost_is_taken_again_before_anything_is_done(database: Database) -> None:
+    with symbol_lock(database, NQ) as held:
+        _end_sessions(database, "symbol lock")
+
+        answer = held.repeat(lambda again: again.execute("SELECT 42").fetchone())
+
+        assert answer == (42,)
+        assert held.losses == 1
+        with pytest.raises(SymbolBusyError), symbol_lock(database, NQ, patience_seconds=0.05):
+            pass
+
+
+def test_nothing_is_done_once_another_run_has_taken_the_symbol(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "RETAKE_PATIENCE_SECONDS", 0.05)
+    done: list[Connection] = []
+
+    with symbol_lock(database, NQ) as held:
+        _end_sessions(database, "symbol lock")
+        with symbol_lock(database, NQ), pytest.raises(SymbolBusyError, match="another run"):
+            held.repeat(done.append)
+
+    assert not done
 
 
 def test_the_catalogue_is_held_by_one_reader_at_a_time(

@@ -34,7 +34,8 @@ from trisignal_pipeline.storage import conditions
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates
 from trisignal_pipeline.storage.bars import BarsTable, read_bars
-from trisignal_pipeline.storage.ingest import DEFAULT_BATCH_ROWS, write_range
+from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS
+from trisignal_pipeline.storage.ingest import write_range
 from trisignal_pipeline.storage.locks import HeldSymbol
 from trisignal_pipeline.storage.replacement import Written
 
@@ -45,7 +46,7 @@ class WritingConfig(dg.Config):
     batch_rows: int = Field(
         default=DEFAULT_BATCH_ROWS,
         ge=1,
-        le=100_000,
+        le=MOST_BATCH_ROWS,
         description="How many bars one transaction writes. More is faster, less is gentler.",
     )
 
