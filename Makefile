@@ -20,7 +20,7 @@ dev: install  ## the Dagster UI, with webserver and daemon
 	@$(BIN)/trisignal dev
 
 test: $(VENV)/.installed-dev  ## the whole test suite
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-dev  ## format, lint, types, and the arrows between the rooms
 	@$(BIN)/ruff format --check .
