@@ -12,6 +12,7 @@ import pytest
 
 from trisignal_pipeline.errors import TransientError
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.storage import lasting_connection
 from trisignal_pipeline.storage.audit import (
     MOST_ERROR_CHARACTERS,
     IngestFile,
@@ -323,8 +324,9 @@ def test_a_batch_that_is_rolled_back_is_not_counted(
 
 
 def test_an_audit_that_cannot_be_opened_lets_nothing_be_written(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lasting_connection, "FIRST_WAIT_SECONDS", 0.02)
     begun = []
     gone = Database(database.url.replace("/test_", "/gone_"))
 

@@ -17,7 +17,7 @@ from trisignal_pipeline.market.symbols import (
     RollRule,
     TriangleFilters,
 )
-from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.registry import (
     SETTABLE,
     active_symbols,
@@ -110,12 +110,13 @@ def test_an_unknown_symbol_names_the_command_that_adds_it(connection: Connection
         set_symbol(connection, MGC, {"rank": "1"})
 
 
-def test_an_empty_registry_says_that_it_is(database_url: str, connection: Connection) -> None:
+def test_an_empty_registry_says_that_it_is(database_url: str) -> None:
     by_hand(database_url, "DELETE FROM symbol_registry")
 
-    with pytest.raises(UnknownSymbolError, match="which has none; add it"):
-        market(connection, NQ)
-    assert active_symbols(connection) == []
+    with Database(database_url).connect("tests") as connection:
+        with pytest.raises(UnknownSymbolError, match="which has none; add it"):
+            market(connection, NQ)
+        assert active_symbols(connection) == []
 
 
 VALUES: dict[str, tuple[object, object]] = {
