@@ -45,6 +45,7 @@ def upgrade() -> None:
         CREATE TABLE bar_gaps (
             symbol text NOT NULL,
             ts timestamptz NOT NULL,
+            date date GENERATED ALWAYS AS ((ts AT TIME ZONE 'UTC')::date) STORED,
             minutes integer NOT NULL CHECK (minutes > 0),
             kind text NOT NULL CHECK (kind IN ('no_trade', 'rejected', 'suspicious')),
             minutes_around integer NOT NULL,
@@ -58,6 +59,7 @@ def upgrade() -> None:
             'Runs of minutes on which the market was open and clean bars have none. None reaches '
             'across a midnight (UTC), a pause or a close.';
         COMMENT ON COLUMN bar_gaps.ts IS 'OPEN (UTC) of the first minute without a bar.';
+        COMMENT ON COLUMN bar_gaps.date IS 'The UTC date the whole gap lies on.';
         COMMENT ON COLUMN bar_gaps.minutes IS 'How many minutes the gap is long.';
         COMMENT ON COLUMN bar_gaps.kind IS
             'What the bars of its own date make of it: no_trade (chance explains it), rejected '
@@ -82,8 +84,14 @@ def upgrade() -> None:
                          || CASE WHEN g.at_edge THEN '; at the edge of a session' ELSE '' END
                END AS why
         FROM bar_gaps g
-        JOIN bar_dates d ON d.symbol = g.symbol AND d.date = (g.ts AT TIME ZONE 'UTC')::date
-             AND d.layer = 'clean' AND d.state = 'complete' AND d.expected_minutes IS NOT NULL
+        CROSS JOIN LATERAL (
+            -- Looked up by key, gap for gap: a planner without statistics would compare each gap
+            -- with every date.
+            SELECT b.date FROM bar_dates b
+            WHERE b.symbol = g.symbol AND b.date = g.date AND b.layer = 'clean'
+              AND b.state = 'complete' AND b.expected_minutes IS NOT NULL
+            OFFSET 0
+        ) d
         LEFT JOIN LATERAL (
             -- Which market falls silent a minute before another is chance.
             SELECT string_agg(o.symbol, ', ' ORDER BY o.symbol) AS markets
@@ -100,8 +108,9 @@ def upgrade() -> None:
              AND s.ts + s.minutes * interval '1 minute'
                  >= g.ts + (g.minutes - 1) * interval '1 minute'
             WHERE own.internal_symbol = g.symbol
+              AND g.kind = 'suspicious' AND NOT g.at_edge AND g.minutes >= 5
             HAVING bool_and(s.symbol IS NOT NULL) AND bool_or(s.kind = 'suspicious')
-        ) h ON g.kind = 'suspicious' AND NOT g.at_edge AND g.minutes >= 5;
+        ) h ON true;
         COMMENT ON VIEW session_gaps IS
             'The gaps of complete dates, halts told apart: a gap of 5 minutes or more inside a '
             'session that chance does not explain is a halt if every other market of the same '
