@@ -65,6 +65,8 @@ END $$;
 COMMENT ON FUNCTION keep_bar_revisions() IS
     'Trigger: copies the old version of every bar that a statement updates or removes into '
     'market_bars_revisions. Its argument is the layer.';
+-- Laid on a table of one's own, with types of one's own, it would run one's own code as the owner.
+REVOKE ALL ON FUNCTION keep_bar_revisions() FROM PUBLIC;
 
 CREATE FUNCTION keep_revisions_of(bars regclass, layer text) RETURNS void
 LANGUAGE plpgsql

@@ -79,6 +79,8 @@ def upgrade() -> None:
                     THEN 'silent as well: ' || h.markets
                     WHEN g.kind = 'rejected'
                     THEN 'its bars were rejected'
+                    WHEN g.minutes_around = 0
+                    THEN 'no bar at all between a close, pause or midnight (UTC) and the next'
                     ELSE format('%s of %s open minutes within an hour of it traded',
                                 g.traded_around, g.minutes_around)
                          || CASE WHEN g.at_edge THEN '; at the edge of a session' ELSE '' END

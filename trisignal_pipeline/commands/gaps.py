@@ -40,7 +40,7 @@ def gaps(symbol: str, start: date, end: date, kinds: tuple[str, ...], form: str)
     trisignal gaps GLBX.MDP3:NQ --start 2024-11-01 --end 2024-11-30 --kind suspicious --kind halt
     """
     dates = DateRange(start, end)
-    with ready_database(Settings.from_environment()).connect("gaps") as connection:
+    with ready_database(Settings.from_environment()).reading().connect("gaps") as connection:
         market = registry.market(connection, symbol)
         warning = calendar_warning(market, dates)
         if warning:

@@ -13,7 +13,8 @@ a thousand sessions is a lull; what is rarer is suspicious.
 The limits of that: lulls come in clusters, which makes a quiet market's long ones look rarer than
 they are; and where next to nothing traded around a gap, nothing can speak against a lull. No gap
 reaches across a midnight (UTC), a pause or a close, so that what is said of a date depends on the
-bars of that date alone.
+bars of that date alone. One from such a break to the next has nothing around it: the share is then
+a half, and 20 minutes are suspicious.
 """
 
 from __future__ import annotations

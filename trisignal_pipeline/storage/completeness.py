@@ -97,14 +97,24 @@ def record_completeness(
 
 
 def rejected_minutes(connection: Connection, symbol: str, dates: DateRange) -> Int64s:
-    """Minutes of `dates` that have bars in quarantine: nanoseconds (UTC), OPEN, in order."""
+    """Minutes whose bars were rejected on the way to the clean bars of `dates`.
+
+    Bars that were kept out of the legacy table count where clean bars are made from it.
+
+    Returns:
+        Their OPEN in nanoseconds (UTC), in order.
+    """
     found = connection.execute(
         """
-        SELECT DISTINCT extract(epoch FROM ts)::bigint / 60 FROM quarantined_bars
-        WHERE symbol = %s AND ts >= %s AND ts < %s AND released_at IS NULL
+        SELECT DISTINCT extract(epoch FROM q.ts)::bigint / 60
+        FROM quarantined_bars q
+        JOIN bar_dates d ON d.symbol = q.symbol AND d.date = (q.ts AT TIME ZONE 'UTC')::date
+             AND d.layer = %s
+        WHERE q.symbol = %s AND q.ts >= %s AND q.ts < %s AND q.released_at IS NULL
+          AND q.layer IN (d.layer, d.source)
         ORDER BY 1
         """,
-        (symbol, utc(dates.start_ns), utc(dates.end_ns)),
+        (CLEAN.layer, symbol, utc(dates.start_ns), utc(dates.end_ns)),
     )
     return np.array([minute for (minute,) in found], np.int64) * NS_PER_MINUTE
 

@@ -82,6 +82,7 @@ def test_the_owner_migrates_the_writer_works_and_the_reader_looks(
         ("counts", NQ, *DATES),
         ("bars", NQ, "--tf", "1h", *DATES),
         ("bars", NQ, "--tf", "1m", "--as-of", ts, *DATES),
+        ("gaps", NQ, *DATES),
         ("quarantine", NQ),
         ("revisions", NQ),
         ("files",),

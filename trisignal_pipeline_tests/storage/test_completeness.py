@@ -15,9 +15,14 @@ from trisignal_pipeline.market.sessions import sessions
 from trisignal_pipeline.query.gaps import gaps
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import BarDate, mark_complete, mark_writing
-from trisignal_pipeline.storage.completeness import rare_gaps, record_completeness
+from trisignal_pipeline.storage.bars import CLEAN
+from trisignal_pipeline.storage.completeness import (
+    rare_gaps,
+    record_completeness,
+    rejected_minutes,
+)
 from trisignal_pipeline.storage.connection import Database
-from trisignal_pipeline_tests.storage.stored_bars import DAY
+from trisignal_pipeline_tests.storage.stored_bars import DAY, bar, days_from, store
 
 NQ, ES, YM, MGC = (f"GLBX.MDP3:{root}" for root in ("NQ", "ES", "YM", "MGC"))
 DATES = DateRange(DAY, DAY)
@@ -174,6 +179,30 @@ def test_a_market_of_another_class_bears_no_witness(database: Database) -> None:
 
     assert _rare(database, NQ) == [("14:00", 15, "suspicious")]
     assert _rare(database, MGC) == [("14:00", 15, "suspicious")]
+
+
+@pytest.mark.parametrize(("source", "minutes"), [("legacy", [1, 2]), ("databento_api", [2])])
+def test_what_was_kept_out_of_legacy_bars_explains_gaps_of_bars_made_from_them_alone(
+    database: Database, source: str, minutes: list[int]
+) -> None:
+    days = days_from(DAY, 1)
+    store(database, [bar(0), bar(1, high=1)], days)
+    store(database, [bar(0), bar(2, high=1)], days, table=CLEAN)
+    with database.connect("tests") as connection:
+        mark_complete(connection, NQ, "clean", [BarDate(DAY, 1, 1, "X", 1, 1, 1)], 1, source)
+
+        found = rejected_minutes(connection, NQ, DATES)
+
+    assert ((found - DATES.start_ns) // NS_PER_MINUTE).tolist() == minutes
+
+
+def test_a_stretch_without_any_bar_says_so(database: Database) -> None:
+    _keep(database, NQ, _day(("22:00", 120)))
+
+    with database.connect("tests") as connection:
+        [(_, minutes, kind, why)] = list(gaps(connection, NQ, DATES, []).rows)
+    assert (minutes, kind) == (120, "suspicious")
+    assert why == "no bar at all between a close, pause or midnight (UTC) and the next"
 
 
 def test_gaps_are_listed_by_kind_in_order_of_time(database: Database) -> None:

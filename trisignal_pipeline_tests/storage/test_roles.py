@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from trisignal_pipeline.errors import NotPermittedError, TableLockedError
-from trisignal_pipeline.storage.bars import LEGACY
+from trisignal_pipeline.storage.bars import CLEAN, LEGACY
 from trisignal_pipeline.storage.connection import Connection, Database, rows, scalar
 from trisignal_pipeline.storage.migrations import downgrade, grant_to_roles, migrate
 from trisignal_pipeline.storage.roles import Role
@@ -245,6 +245,22 @@ def test_a_writer_can_change_neither_the_schema_nor_the_past(
             assert refuses(connection, statement), statement
         assert not KEPT & may(connection, "DELETE")
         assert not {"market_bars_revisions", "trisignal_schema"} & may(connection, "UPDATE")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_nobody_lays_the_owner_s_trigger_on_a_table_of_their_own(
+    database: Database, role: Role
+) -> None:
+    with (
+        user_of(database.url, role) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        connection.execute(f"CREATE TEMPORARY TABLE mine AS SELECT * FROM {CLEAN.name}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="keep_bar_revisions"):
+            connection.execute(
+                "CREATE TRIGGER mine AFTER DELETE ON mine REFERENCING OLD TABLE AS old_bars "
+                "FOR EACH STATEMENT EXECUTE FUNCTION keep_bar_revisions('clean')"
+            )
 
 
 def test_every_table_is_granted_and_none_that_is_not_the_product_s(database: Database) -> None:

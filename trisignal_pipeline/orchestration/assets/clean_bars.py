@@ -199,7 +199,7 @@ def _screened(
     schema: pa.DataFrameSchema, database: Database, symbol: str, ranges: Sequence[DateRange]
 ) -> Generator[Delivery]:
     """The stored legacy bars of each of `ranges`, told apart; read on a connection of their own."""
-    reading = LastingConnection(database, "legacy bars reader")
+    reading = LastingConnection(database.reading(), "legacy bars reader")
     try:
         for dates in ranges:
             bars = reading.repeat(read_bars, LEGACY, symbol, dates.start_ns, dates.end_ns)
