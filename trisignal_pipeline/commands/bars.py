@@ -56,7 +56,7 @@ def bars(
     is merged into opens with the holiday's. Only whole bars are printed.
 
     With --as-of they are made from what the table held at that moment, before anything was
-    corrected since. A time without a zone is UTC.
+    corrected since. A date counts as whole if it had any bar then. A time without a zone is UTC.
 
     \b
     trisignal bars GLBX.MDP3:NQ --tf 4h --start 2024-11-01 --end 2024-11-30 --format csv

@@ -45,4 +45,12 @@ def gaps(symbol: str, start: date, end: date, kinds: tuple[str, ...], form: str)
         warning = calendar_warning(market, dates)
         if warning:
             click.echo(f"warning: {warning}", err=True)
+        not_judged = queries.dates_not_judged(connection, market, dates)
+        if not_judged:
+            click.echo(
+                f"warning: {symbol}: trading days whose gaps are not known: {len(not_judged)}, "
+                f"the first {not_judged[0]}; they have no finished clean bars, or some that nobody "
+                "has judged yet: backfill them",
+                err=True,
+            )
         print_table(queries.gaps(connection, symbol, dates, kinds), form)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 from trisignal_pipeline.market.dates import DateRange, utc
+from trisignal_pipeline.market.sessions import expected_minutes
+from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.tables import Table, read_table
 from trisignal_pipeline.storage.connection import Connection
 
@@ -26,3 +29,20 @@ def gaps(connection: Connection, symbol: str, dates: DateRange, kinds: Sequence[
             "kinds": list(kinds),
         },
     )
+
+
+def dates_not_judged(connection: Connection, market: Market, dates: DateRange) -> list[date]:
+    """Of `dates`, those on which the market trades and nobody looked for gaps yet."""
+    judged = {
+        day
+        for (day,) in connection.execute(
+            """
+            SELECT date FROM bar_dates
+            WHERE symbol = %s AND layer = 'clean' AND state = 'complete'
+              AND expected_minutes IS NOT NULL AND date BETWEEN %s AND %s
+            """,
+            (str(market.symbol), dates.start, dates.end),
+        )
+    }
+    minutes = expected_minutes(market.session_profile, dates.start, dates.end).tolist()
+    return [day for day, open_ in zip(dates, minutes, strict=True) if open_ and day not in judged]
