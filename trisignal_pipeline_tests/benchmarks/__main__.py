@@ -21,7 +21,8 @@ SUBJECTS = {
     "backfill": "three months of NQ, from files to triangles, through Dagster",
     "decade": "ten years of the same from generated files",
     "catalogue": "verifying DBN files, and reading them",
-    "bars": "writing bars into PostgreSQL",
+    "bars": "bars from DBN files into PostgreSQL, and from legacy to clean",
+    "history": "a file of a gigabyte: how much memory it takes",
     "signal": "bias, higher timeframes and triangles",
     "new_day": "one new day of fifteen years, and corrections",
 }
@@ -30,7 +31,8 @@ SUBJECTS = {
 @click.command()
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
-    """Measure SUBJECTs (all by default): backfill, decade, catalogue, bars, signal, new_day."""
+    """Measure SUBJECTs (all by default): backfill, decade, catalogue, bars, history, signal,
+    new_day."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:
