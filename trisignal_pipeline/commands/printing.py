@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TextIO, TypeVar
@@ -35,14 +35,16 @@ def format_option(command: Command) -> Command:
     )(command)
 
 
-def print_table(table: Table, form: str, *, title: str | None = None) -> None:
-    """Write all rows to standard output."""
+def print_table(
+    table: Table, form: str, *, title: str | None = None, unbroken: Collection[str] = ()
+) -> None:
+    """Write all rows to standard output; for people, `unbroken` columns stay on one line."""
     if form == "csv":
         _write_csv(table, sys.stdout)
     elif form == "json":
         _write_json(table, sys.stdout)
     else:
-        _write_for_people(table, title)
+        _write_for_people(table, title, unbroken)
 
 
 def _write_csv(table: Table, out: TextIO) -> None:
@@ -59,7 +61,7 @@ def _write_json(table: Table, out: TextIO) -> None:
     out.write("\n]\n")
 
 
-def _write_for_people(table: Table, title: str | None) -> None:
+def _write_for_people(table: Table, title: str | None, unbroken: Collection[str]) -> None:
     # A file or a pipe has no width to fit into.
     console = Console() if sys.stdout.isatty() else Console(width=400)
     shown = RichTable(
@@ -67,6 +69,7 @@ def _write_for_people(table: Table, title: str | None) -> None:
     )
     for column in shown.columns:
         column.overflow = "fold"
+        column.no_wrap = column.header in unbroken
     left_out = 0
     for number, row in enumerate(table.rows):
         if number < MOST_ROWS_FOR_PEOPLE:

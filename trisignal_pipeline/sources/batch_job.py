@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,6 +29,7 @@ from trisignal_pipeline.sources.raw_folder import (
     MANIFEST,
     METADATA,
     beside,
+    is_text,
     looks_like_dbn,
 )
 
@@ -80,7 +81,12 @@ class BatchJob:
         return None if self.lists(name) is False else self.job_id
 
     def judge(self, file: DbnFile | RefusedFile) -> DbnFile | RefusedFile:
-        """`file`, refused if it isn't what the manifest lists, or if nobody can tell."""
+        """`file`, refused if it isn't what the manifest lists, or if nobody can tell.
+
+        One that was not even read stays refused for that.
+        """
+        if file.sha256 is None:
+            return file
         reason = self.reason or self._disagreement(file)
         return file if reason is None else refuse(file, reason)
 
@@ -108,6 +114,8 @@ def read_batch_job(folder: Path, raw_dir: Path | None = None) -> BatchJob:
     """
     # Before the reading: what changes meanwhile is another signature the next time.
     signature = beside(folder)
+    if not is_text(folder):
+        return BatchJob(folder, signature, reason="the name of its folder is not UTF-8; rename it")
     try:
         manifest = _json(folder / MANIFEST, raw_dir)
         metadata = _json(folder / METADATA, raw_dir)
@@ -120,10 +128,24 @@ def read_batch_job(folder: Path, raw_dir: Path | None = None) -> BatchJob:
             job_id or metadata_job_id,
             dataset,
             files,
-            tuple(_conditions(conditions)),
+            _conditions(conditions),
         )
     except RefusedFileError as refusal:
         return BatchJob(folder, signature, reason=str(refusal))
+
+
+def condition_of(entry: Any) -> DayCondition:
+    """One day's condition as the vendor writes it, in a job's file and in an answer of its API.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is written in another way.
+    """
+    modified = entry.get("last_modified_date")
+    return DayCondition(
+        date.fromisoformat(entry["date"]),
+        _word(entry["condition"]),
+        None if modified is None else date.fromisoformat(modified),
+    )
 
 
 def delivery_order(job_id: str | None, relative: Path) -> tuple[str, str, str, str]:
@@ -212,15 +234,9 @@ def _word(value: Any) -> str:
     return str(value)
 
 
-def _conditions(conditions: Any) -> Iterator[DayCondition]:
+def _conditions(conditions: Any) -> tuple[DayCondition, ...]:
     try:
-        for entry in () if conditions is None else conditions:
-            modified = entry.get("last_modified_date")
-            yield DayCondition(
-                date.fromisoformat(entry["date"]),
-                _word(entry["condition"]),
-                None if modified is None else date.fromisoformat(modified),
-            )
+        return () if conditions is None else tuple(map(condition_of, conditions))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(CONDITIONS, "it doesn't list dates with their condition") from error
 

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from trisignal_pipeline.errors import (
 from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.sources.batch_job import condition_of
 from trisignal_pipeline.sources.records import SCHEMA
 
 if TYPE_CHECKING:
@@ -270,14 +271,7 @@ def _whole_dates(answer: Any) -> DateRange | None:
 
 
 def _conditions(answer: Any) -> list[DayCondition]:
-    return [
-        DayCondition(
-            date.fromisoformat(one["date"]),
-            str(one["condition"]),
-            _date(one["last_modified_date"]),
-        )
-        for one in answer
-    ]
+    return [condition_of(entry) for entry in answer]
 
 
 def _dollars(answer: Any) -> Decimal:
@@ -285,10 +279,6 @@ def _dollars(answer: Any) -> Decimal:
     if isinstance(answer, bool) or not cost.is_finite() or cost < 0:
         raise ValueError
     return cost
-
-
-def _date(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)
 
 
 def _moment(text: str) -> datetime:

@@ -47,14 +47,16 @@ def candidate_files(raw_dir: Path) -> list[Path]:
     out of `raw_dir` are listed, those to folders as well: to be refused.
 
     Raises:
-        ConfigurationError: `raw_dir`, or a folder below it, isn't there or can't be read; a name
-            can't be written down.
+        ConfigurationError: `raw_dir`, or a folder below it, isn't there or can't be read; its own
+            name can't be written down.
     """
+    if not is_text(raw_dir):
+        raise ConfigurationError(
+            f"the name of the raw folder {as_written(raw_dir)} is not UTF-8; rename it, or name "
+            "another one with TRISIGNAL_RAW_DIR"
+        )
     with _readable(raw_dir):
-        found = sorted(_candidates(raw_dir, raw_dir.resolve()))
-    for path in found:
-        _require_text(path)
-    return found
+        return sorted(_candidates(raw_dir, raw_dir.resolve()))
 
 
 def job_folders(raw_dir: Path) -> list[Path]:
@@ -82,8 +84,8 @@ def beside(folder: Path) -> str:
 def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int, str]]) -> list[Seen]:
     """The files that are new, or differ from what is known of them, in the given order.
 
-    `known` has the size, the mtime_ns and `beside` that each path was last inspected with. A file
-    that went away since it was listed is left out.
+    `known` has the size, the mtime_ns and `beside` that each path, as it is written, was last
+    inspected with. A file that went away since it was listed is left out.
     """
     left_in: dict[Path, str] = {}
     changed = []
@@ -98,9 +100,14 @@ def changed_files(paths: Iterable[Path], known: Mapping[Path, tuple[int, int, st
         if path.parent not in left_in:
             left_in[path.parent] = beside(path.parent)
         seen = Seen(path, found.st_size, found.st_mtime_ns, left_in[path.parent])
-        if known.get(path) != (seen.size, seen.mtime_ns, seen.beside):
+        if known.get(as_written(path)) != (seen.size, seen.mtime_ns, seen.beside):
             changed.append(seen)
     return changed
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has that name: a link counts, wherever it leads."""
+    return os.path.lexists(path)
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def _readable(raw_dir: Path) -> Iterator[None]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(raw_dir))
         yield
     except OSError as error:
-        place = error.filename or raw_dir
+        place = as_written(Path(error.filename or raw_dir))
         raise ConfigurationError(
             f"the raw folder {raw_dir} can't be read: {place}: {error.strerror}; create it or give "
             "the user who runs this permission to read it, or name another one with "
@@ -142,6 +149,16 @@ def looks_like_dbn(name: str) -> bool:
     return ".dbn" in lower or lower.endswith(".dbz")
 
 
+def as_written(path: Path) -> Path:
+    """`path` as text can hold it: each byte that isn't UTF-8 becomes four characters, `\\xff`."""
+    return Path(os.fsencode(path).decode(errors="backslashreplace"))
+
+
+def is_text(path: Path) -> bool:
+    """Whether `path` can be written down as it is."""
+    return as_written(path) == path
+
+
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether what `path` leads to, wherever links point, lies below `folder`."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
@@ -158,15 +175,6 @@ def _is_file(path: Path) -> bool:
         if error.errno in _LEADS_NOWHERE:
             return False
         raise
-
-
-def _require_text(path: Path) -> None:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"the name of {os.fsencode(path)!r} in the raw folder is not UTF-8; rename it"
-        ) from error
 
 
 def _raise(error: OSError) -> None:

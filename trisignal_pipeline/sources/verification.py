@@ -21,7 +21,7 @@ from trisignal_pipeline.market.dates import NS_PER_SECOND
 from trisignal_pipeline.sources.batch_job import BatchJob, read_batch_job
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect, refuse_unread
 from trisignal_pipeline.sources.file_content import require_unchanged
-from trisignal_pipeline.sources.raw_folder import Seen, job_folders
+from trisignal_pipeline.sources.raw_folder import Seen, is_text, is_there, job_folders
 
 SETTLE_SECONDS = 3.0
 """How long a file must have stood still before its end is believed to be its end."""
@@ -98,10 +98,17 @@ def absent_files(folder: Path) -> list[Path]:
         for each in job_folders(folder)
         for name in read_batch_job(each, folder).dbn_files
     ]
-    return [path for path in listed if not path.exists()]
+    return [path for path in listed if not is_there(path)]
 
 
 def _inspect(seen: Seen, folder: Path | None) -> DbnFile | RefusedFile | None:
+    if not is_text(seen.path):
+        return refuse_unread(
+            seen.path,
+            seen.size,
+            seen.mtime_ns,
+            "its name, or that of a folder it lies in, is not UTF-8; rename it",
+        )
     try:
         return inspect(seen.path, folder)
     except MissingFileError:

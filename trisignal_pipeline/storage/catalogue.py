@@ -19,9 +19,11 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.sources.batch_job import BatchJob, delivery_order, read_batch_job
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile
 from trisignal_pipeline.sources.raw_folder import (
+    as_written,
     beside,
     candidate_files,
     changed_files,
+    is_there,
     job_folders,
 )
 from trisignal_pipeline.sources.verification import SETTLE_SECONDS, Verified, verify
@@ -97,7 +99,7 @@ def refresh(database: Database, raw_dir: Path, settle_seconds: float = SETTLE_SE
                 _record(connection, verified)
         _record_deliveries(connection, raw_dir)
         # One that went away meanwhile is missing now, not the next time.
-        paths = [path for path in paths if path.exists()]
+        paths = [path for path in paths if is_there(path)]
         connection.execute(
             """
             UPDATE raw_files SET missing_since = CASE WHEN path = ANY(%(paths)s) THEN NULL
@@ -105,7 +107,7 @@ def refresh(database: Database, raw_dir: Path, settle_seconds: float = SETTLE_SE
             WHERE starts_with(path, %(folder)s)
               AND (missing_since IS NULL) <> (path = ANY(%(paths)s))
             """,
-            {"paths": [str(path) for path in paths], "folder": f"{raw_dir}/"},
+            {"paths": [str(as_written(path)) for path in paths], "folder": f"{raw_dir}/"},
         )
         return Refreshed(len(paths), len(changed), tuple(refused_files(connection, raw_dir)))
 
@@ -192,7 +194,8 @@ def _record(connection: Connection, looked_into: Verified) -> None:
     start_ns, end_ns = inspected.start_ns, inspected.end_ns
     if refused is not None and refused.name_dates is not None:
         start_ns, end_ns = refused.name_dates.start_ns, refused.name_dates.end_ns
-    connection.execute("DELETE FROM raw_files WHERE path = %s", (str(inspected.path),))
+    path = str(as_written(inspected.path))
+    connection.execute("DELETE FROM raw_files WHERE path = %s", (path,))
     file_id = scalar(
         connection,
         """
@@ -203,7 +206,7 @@ def _record(connection: Connection, looked_into: Verified) -> None:
                 %s)
         RETURNING id
         """,
-        str(inspected.path),
+        path,
         inspected.size,
         inspected.mtime_ns,
         inspected.sha256,
@@ -260,16 +263,17 @@ def _record_deliveries(connection: Connection, raw_dir: Path) -> None:
     }
     folders = job_folders(raw_dir)
     for folder in folders:
-        if known.get(folder) != beside(folder):
+        if known.get(as_written(folder)) != beside(folder):
             with connection.transaction():
                 _record_delivery(connection, read_batch_job(folder, raw_dir), raw_dir)
     connection.execute(
         "DELETE FROM raw_deliveries WHERE folder = ANY(%s)",
-        ([str(folder) for folder in known.keys() - set(folders)],),
+        ([str(folder) for folder in known.keys() - set(map(as_written, folders))],),
     )
 
 
 def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> None:
+    folder = as_written(job.folder)
     connection.execute(
         """
         INSERT INTO raw_deliveries (folder, beside, job_id, dataset, reason, listed)
@@ -278,11 +282,11 @@ def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> No
             dataset = excluded.dataset, reason = excluded.reason, listed = excluded.listed,
             catalogued_at = now()
         """,
-        (str(job.folder), job.beside, job.job_id, job.dataset, job.reason, job.dbn_files),
+        (str(folder), job.beside, job.job_id, job.dataset, job.reason, job.dbn_files),
     )
-    dataset = job.dataset or _only_dataset(connection, job.folder)
+    dataset = job.dataset or _only_dataset(connection, folder)
     if job.conditions and dataset is not None:
-        origin = job.job_id or str(job.folder.relative_to(raw_dir))
+        origin = job.job_id or str(folder.relative_to(raw_dir))
         conditions.record(connection, dataset, job.conditions, origin)
 
 

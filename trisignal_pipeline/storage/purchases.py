@@ -13,7 +13,12 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from trisignal_pipeline.errors import ApiRefusedError, ApiUnavailableError, BudgetError
+from trisignal_pipeline.errors import (
+    ApiRefusedError,
+    ApiUnavailableError,
+    BudgetError,
+    ConfigurationError,
+)
 from trisignal_pipeline.market.conditions import MISSING, PENDING, DayCondition
 from trisignal_pipeline.market.dates import DateRange, by_month, contiguous_ranges
 from trisignal_pipeline.market.sessions import expected_minutes
@@ -22,6 +27,7 @@ from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.sources import download_jobs
 from trisignal_pipeline.sources.databento_api import DatabentoApi, Order
 from trisignal_pipeline.sources.download_jobs import Job
+from trisignal_pipeline.sources.raw_folder import is_inside
 from trisignal_pipeline.storage import audit, catalogue, conditions
 from trisignal_pipeline.storage.audit import IngestFile, IngestRun
 from trisignal_pipeline.storage.connection import Database
@@ -164,6 +170,7 @@ class Purchases:
             ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError: what was
                 bought before that is kept.
         """
+        self._require_found()
         spent_before = budget.spent_usd
         with download_jobs.alone_in(self.jobs_dir):
             lent, quotes = self._prepared(wanted, again=again)
@@ -185,8 +192,17 @@ class Purchases:
         Raises:
             ConfigurationError, ApiUnavailableError, ApiRefusedError, WrongDeliveryError.
         """
+        self._require_found()
         with download_jobs.alone_in(self.jobs_dir):
             return self._prepared(wanted, again=again)[1]
+
+    def _require_found(self) -> None:
+        if not is_inside(self.jobs_dir, self.raw_dir):
+            raise ConfigurationError(
+                f"{self.jobs_dir} leads out of {self.raw_dir}, by a link, so what is bought would "
+                "not be found there, and bought again; make it a folder, or let all of "
+                f"{self.raw_dir} be the link"
+            )
 
     def _prepared(
         self, wanted: Sequence[Wanted], *, again: bool

@@ -57,6 +57,24 @@ def test_the_catalogue_is_listed_with_verdicts(
     assert json.loads(trisignal.run("files", "--refused", "--format", "json").out) == [bad]
 
 
+def test_the_list_for_people_is_narrow_and_gives_reasons_lines_of_their_own(
+    pipeline: Pipeline, trisignal: QuickCommandLine
+) -> None:
+    write_days(pipeline.raw, [MONDAY, TUESDAY])
+    cut = file_of(pipeline.raw, TUESDAY)
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    trisignal.run("backfill", NQ, "--start", str(MONDAY), "--end", str(TUESDAY))
+
+    for command in (("files",), ("files", "verify", str(pipeline.raw))):
+        lines = trisignal.run(*command).out.splitlines()
+
+        heading = " ".join(lines[1].split())
+        assert heading == "file verdict symbols first last records job"
+        [good] = [line for line in lines if " verified " in line]
+        assert good.split()[-4:] == ["NQU4", str(MONDAY), str(MONDAY), str(BARS)]
+        assert f"{cut.name}: refused: it is cut short" in lines[-1]
+
+
 def test_files_are_verified_without_a_database_and_without_a_trace(
     trisignal: QuickCommandLine, tmp_path: Path
 ) -> None:
@@ -91,7 +109,7 @@ def test_there_must_be_something_to_verify(trisignal: QuickCommandLine, tmp_path
     answer = trisignal.run("files", "verify", str(tmp_path / "nowhere"))
     assert answer.exit_code == 1
     [line] = answer.err.splitlines()
-    assert "nowhere; name a file or a folder of files" in line
+    assert "nowhere (No such file or directory); name a file or a folder of files" in line
 
 
 @pytest.mark.parametrize("later_job_first", [True, False])

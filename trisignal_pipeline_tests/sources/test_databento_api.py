@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -231,6 +232,17 @@ def test_an_answer_of_another_shape_is_told_apart(
 
     with pytest.raises(WrongDeliveryError, match="can't be understood"):
         api.available("GLBX.MDP3")
+
+
+@pytest.mark.parametrize("told", ["", "a b", 7, None, "x" * 101])
+def test_a_condition_that_a_job_could_not_hold_is_none(
+    api: DatabentoApi, databento: DatabentoServer, told: object
+) -> None:
+    day = {"date": "2024-06-24", "condition": told, "last_modified_date": None}
+    databento.will(CONDITION, Answer(body=json.dumps([day]).encode()))
+
+    with pytest.raises(WrongDeliveryError, match="can't be understood"):
+        api.conditions("GLBX.MDP3", DateRange(date(2024, 6, 24), date(2024, 6, 24)))
 
 
 @pytest.mark.parametrize("body", [b"NaN", b"-1", b"Infinity", b"true", b'"free"', b"[1]", b"null"])

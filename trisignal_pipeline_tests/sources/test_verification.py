@@ -11,7 +11,7 @@ import pytest
 from trisignal_pipeline.errors import RefusedFileError
 from trisignal_pipeline.sources import dbn_file, verification
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile, inspect, read_bars
-from trisignal_pipeline.sources.raw_folder import candidate_files, changed_files
+from trisignal_pipeline.sources.raw_folder import candidate_files, changed_files, is_there
 from trisignal_pipeline.sources.verification import NEVER_READ_NS, Verified, absent_files, verify
 from trisignal_pipeline_tests.sources.another_user import as_nobody
 from trisignal_pipeline_tests.sources.dbn_encoder import DAY, compress, encode, records, write
@@ -192,6 +192,23 @@ def test_links_that_lead_out_are_refused_and_nothing_of_them_is_read(tmp_path: P
         assert "leads out of the raw folder" in reason(found[name])
         assert found[name].file.sha256 is None
     assert isinstance(found["in.dbn"].file, DbnFile)
+
+
+def test_a_link_to_where_this_user_may_not_look_is_there_and_refused(open_folder: Path) -> None:
+    raw, secret = open_folder / "raw", open_folder / "secret"
+    for folder in (raw, secret):
+        folder.mkdir()
+    link = raw / "link.dbn"
+    link.symlink_to(write(secret / "b.dbn", CONTENT))
+    write_manifest(raw, [{"filename": link.name, "size": link.stat().st_size}])
+    secret.chmod(0)
+    try:
+        with as_nobody():
+            assert "leads out of the raw folder" in reason(look(raw)["link.dbn"])
+            assert is_there(link)
+            assert absent_files(raw) == []
+    finally:
+        secret.chmod(0o755)
 
 
 def test_a_raw_folder_that_is_a_link_may_be_used(tmp_path: Path) -> None:

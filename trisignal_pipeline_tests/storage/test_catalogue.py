@@ -16,6 +16,7 @@ from trisignal_pipeline.sources import dbn_file, verification
 from trisignal_pipeline.storage.catalogue import coverage, refresh, traded
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline_tests.sources.dbn_encoder import DAY, MIDNIGHT, encode, records, write
+from trisignal_pipeline_tests.sources.job_files import write_manifest
 from trisignal_pipeline_tests.storage.raw_files import file_names, write_file
 from trisignal_pipeline_tests.storage.stored_bars import all_rows, one_row
 
@@ -225,15 +226,34 @@ def test_a_refresh_that_fails_keeps_what_it_had_read(
     assert inspected == ["a.dbn", "b.dbn"]
 
 
-def test_a_name_that_is_no_text_is_told_as_it_is(database: Database, raw: Path) -> None:
-    named = os.fsencode(raw) + b"/nq-\xff.dbn"
+def test_a_name_that_is_no_text_is_refused_and_the_others_go_on(
+    database: Database, raw: Path, inspected: list[str]
+) -> None:
+    write_file(raw, "a.dbn")
+    job = raw / os.fsdecode(b"job-\xfe")
     try:
-        Path(os.fsdecode(named)).write_bytes(encode(records([0])))
+        job.mkdir()
     except OSError:
         pytest.skip("this file system takes no such name")
+    named = write_file(raw, os.fsdecode(b"nq-\xff.dbn"))
+    write_file(job, "b.dbn")
+    write_manifest(job)
 
-    with pytest.raises(ConfigurationError, match=r"nq-\\xff.dbn'.* is not UTF-8; rename it"):
-        refresh(database, raw)
+    found = refresh(database, raw)
+
+    assert [file.path.name for file in found.refused] == ["b.dbn", r"nq-\xff.dbn"]
+    assert "not UTF-8; rename it" in str(found.refused[1].reason)
+    assert inspected == ["a.dbn"]
+    assert refresh(database, raw).read == 0
+    folders = all_rows(database.url, "SELECT folder FROM raw_deliveries")
+    assert folders == [(f"{raw}/job-\\xfe",)]
+
+    named.rename(raw / "nq.dbn")
+    (job / "manifest.json").unlink()
+    assert [file.path.name for file in refresh(database, raw).refused] == ["b.dbn"]
+    assert all_rows(database.url, "SELECT folder FROM raw_deliveries") == []
+    missing = "SELECT path FROM raw_files WHERE missing_since IS NOT NULL"
+    assert all_rows(database.url, missing) == [(f"{raw}/nq-\\xff.dbn",)]
 
 
 def test_two_refreshes_at_once_read_each_file_once(

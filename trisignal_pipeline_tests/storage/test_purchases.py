@@ -520,6 +520,20 @@ def test_without_a_key_what_is_there_is_enough(shop: Shop, databento: DatabentoS
         shop.buy(DateRange(NEXT_MONDAY, NEXT_MONDAY), purchases=without_key)
 
 
+def test_nothing_is_bought_into_a_folder_where_it_would_not_be_found(
+    shop: Shop, databento: DatabentoServer, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shop.settings.raw_dir.mkdir()
+    (shop.settings.raw_dir / "databento_api").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ConfigurationError, match=r"leads out of .*/raw, by a link"):
+        shop.buy()
+
+    assert not databento.asked
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_told(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file")
 
