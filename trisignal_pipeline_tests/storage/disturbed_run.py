@@ -15,6 +15,7 @@ from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline_tests.storage.stored_bars import (
     NQ,
     all_rows,
+    by_hand,
     delivered,
     expected_rows,
     one_row,
@@ -51,20 +52,23 @@ AUDITED = (
 )
 DATED = "date, layer, state, bar_count, rejected_count, contract, first_ts, last_ts, fingerprint"
 
-QUARANTINED = "layer, ts, open, high, low, close, volume, contract, rules"
+BAR = "layer, ts, open, high, low, close, volume, contract"
 
 Everything = tuple[list[tuple[Any, ...]], ...]
 Left = tuple[Everything, tuple[Any, ...]]
 
 
 def everything_stored(url: str) -> Everything:
-    """All there is of bars, dates and quarantine, but for ids and times."""
+    """All there is of bars, dates, quarantine and revisions, but for ids and times."""
     return (
         table_rows(url, LEGACY),
         all_rows(url, f"SELECT {DATED} FROM bar_dates ORDER BY date"),
         all_rows(
             url,
-            f"SELECT {QUARANTINED} FROM quarantined_bars WHERE released_at IS NULL ORDER BY ts, id",
+            f"SELECT {BAR}, rules FROM quarantined_bars WHERE released_at IS NULL ORDER BY ts, id",
+        ),
+        all_rows(
+            url, f"SELECT {BAR}, kind FROM market_bars_revisions ORDER BY ts, recorded_at, kind"
         ),
     )
 
@@ -77,17 +81,24 @@ def audited(url: str, run_id: int) -> tuple[Any, ...]:
 _LEFT: list[Left] = []
 
 
+def put_back(database: Database) -> None:
+    """Bring the database into the state before the run, with no revisions of how it came there."""
+    store(database, BEFORE, DATES)
+    by_hand(database.url, "TRUNCATE market_bars_revisions")
+
+
 def undisturbed_run(database: Database) -> Left:
     """What a run leaves that nothing disturbs; the database is put into the state before it."""
-    store(database, BEFORE, DATES)
+    put_back(database)
     if not _LEFT:
         run_id = store(database, DELIVERY, DATES, batch_rows=BATCH_ROWS)
         stored, audit = everything_stored(database.url), audited(database.url, run_id)
         assert stored[0] == expected_rows(GOOD, LEGACY)
         assert len(stored[2]) == len(REJECTED)
+        assert {row[-1] for row in stored[3]} == {"updated", "removed"}
         assert 0 not in audit[1:6], "rows of every kind are needed"
         _LEFT.append((stored, audit))
-        store(database, BEFORE, DATES)
+        put_back(database)
     return _LEFT[0]
 
 

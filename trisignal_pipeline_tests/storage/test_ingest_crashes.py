@@ -34,6 +34,7 @@ from trisignal_pipeline_tests.storage.disturbed_run import (
     Left,
     audited,
     everything_stored,
+    put_back,
     require_same,
     undisturbed_run,
     write,
@@ -86,7 +87,7 @@ def test_a_server_that_crashes_and_comes_back_in_mid_run_goes_unnoticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lasting_connection, "FIRST_WAIT_SECONDS", 0.2)
-    store(crashing.database, BEFORE, DATES)
+    put_back(crashing.database)
     batches = count(1)
     restarts: list[threading.Thread] = []
     marked: list[list[int]] = []
@@ -119,7 +120,7 @@ def test_a_server_that_stays_away_leaves_a_run_for_the_next_start_to_close(
     undisturbed: Left,
     crashing: _CrashingServer,
 ) -> None:
-    store(crashing.database, BEFORE, DATES)
+    put_back(crashing.database)
     batches = count(1)
 
     def crash(_bars: int) -> None:
