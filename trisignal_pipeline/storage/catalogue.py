@@ -255,15 +255,18 @@ def _record_days(connection: Connection, file_id: int, file: DbnFile) -> None:
 
 
 def _record_deliveries(connection: Connection, raw_dir: Path) -> None:
-    """Keep what jobs left in the folders, after the files beside it: a crash repeats it."""
+    """Keep what jobs left in the folders, after the files beside it: a crash repeats it.
+
+    What nobody can tell the dataset of yet is read every time: files may come that tell.
+    """
     known = {
-        Path(row["folder"]): row["beside"]
-        for row in rows(connection, "SELECT folder, beside FROM raw_deliveries")
+        Path(row["folder"]): (row["beside"], row["dataset"] is not None)
+        for row in rows(connection, "SELECT folder, beside, dataset FROM raw_deliveries")
         if Path(row["folder"]).is_relative_to(raw_dir)
     }
     folders = job_folders(raw_dir)
     for folder in folders:
-        if known.get(as_written(folder)) != beside(folder):
+        if known.get(as_written(folder)) != (beside(folder), True):
             with connection.transaction():
                 _record_delivery(connection, read_batch_job(folder, raw_dir), raw_dir)
     connection.execute(
@@ -274,6 +277,7 @@ def _record_deliveries(connection: Connection, raw_dir: Path) -> None:
 
 def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> None:
     folder = as_written(job.folder)
+    dataset = job.dataset or _only_dataset(connection, folder)
     connection.execute(
         """
         INSERT INTO raw_deliveries (folder, beside, job_id, dataset, reason, listed)
@@ -282,9 +286,8 @@ def _record_delivery(connection: Connection, job: BatchJob, raw_dir: Path) -> No
             dataset = excluded.dataset, reason = excluded.reason, listed = excluded.listed,
             catalogued_at = now()
         """,
-        (str(folder), job.beside, job.job_id, job.dataset, job.reason, job.dbn_files),
+        (str(folder), job.beside, job.job_id, dataset, job.reason, job.dbn_files),
     )
-    dataset = job.dataset or _only_dataset(connection, folder)
     if job.conditions and dataset is not None:
         origin = job.job_id or str(folder.relative_to(raw_dir))
         conditions.record(connection, dataset, job.conditions, origin)

@@ -222,12 +222,14 @@ class Purchases:
         """
         missing, closed = self._missing(wanted, again=again)
         kept = len(wanted.dates) - len(missing) - len(closed)
+        left_out = [] if again else self._spoilt(wanted, missing)
+        missing = [day for day in missing if not any(day in span for span, _ in left_out)]
         if not missing:
-            return Quote(wanted, kept)
+            return Quote(wanted, kept, left_out=tuple(left_out))
         api, dataset = self.api(), wanted.market.symbol.dataset
         available = api.available(dataset)
         sold = [day for day in missing if available and day in available]
-        left_out = _reasons(set(missing) - set(sold), _in_words(available))
+        left_out += _reasons(set(missing) - set(sold), _in_words(available))
         told = self._conditions(api, dataset, sold)
         for word in (PENDING, MISSING):
             of_word = [day for day in sold if day in told and told[day].condition == word]
@@ -255,6 +257,25 @@ class Purchases:
             [d for d in wanted.dates if d in trading and (again or not coverage.files(d))],
             [d for d in wanted.dates if d not in trading],
         )
+
+    def _spoilt(self, wanted: Wanted, missing: Sequence[date]) -> list[tuple[DateRange, str]]:
+        """Of the missing dates those that were paid for, though their file is of no use now."""
+        dataset, symbol = wanted.market.symbol.dataset, wanted.market.continuous
+        job_of = {
+            day: job.id
+            for job in download_jobs.kept_jobs(self.jobs_dir, dataset, symbol)
+            for day in missing
+            if day in job.order.dates
+        }
+        return [
+            one
+            for job_id in sorted(set(job_of.values()))
+            for one in _reasons(
+                [day for day in missing if job_of.get(day) == job_id],
+                f"they were paid for as {job_id}, whose file is refused or gone now (trisignal "
+                f"files verify {self.jobs_dir / job_id}); --again or buy_again buys them once more",
+            )
+        ]
 
     def _borrow(self, wanted: Wanted) -> list[str]:
         """Take over the jobs of other folders that hold missing dates; returns their ids."""

@@ -138,8 +138,9 @@ def test_conditions_are_kept_with_their_job(
 def test_conditions_without_metadata_are_of_the_dataset_of_the_files(
     database: Database, connection: Connection, raw: Path
 ) -> None:
-    write_file(raw, "a.dbn", dataset="XEUR.EOBI")
     write_conditions(raw, d2024_06_17="pending")
+    refresh(database, raw)
+    write_file(raw, "a.dbn", dataset="XEUR.EOBI")
     refresh(database, raw)
 
     [told] = conditions.of_dates(connection, "XEUR.EOBI", DATES).values()

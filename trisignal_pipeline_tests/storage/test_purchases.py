@@ -200,6 +200,25 @@ def test_a_refused_file_covers_nothing(shop: Shop, databento: DatabentoServer) -
     assert databento.bought == [DateRange(TUESDAY, TUESDAY)]
 
 
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"DBN")])
+def test_what_was_bought_and_spoilt_is_bought_again_only_if_told_so(
+    shop: Shop, databento: DatabentoServer, spoil: Callable[[Path], object]
+) -> None:
+    shop.buy(DateRange(MONDAY, TUESDAY))
+    [path] = shop.settings.raw_dir.rglob("*.dbn.zst")
+    spoil(path)
+
+    [quote] = shop.buy().quotes
+
+    assert databento.bought == [DateRange(MONDAY, TUESDAY), DateRange(WEDNESDAY, FRIDAY)]
+    [(dates, reason)] = quote.left_out
+    assert dates == DateRange(MONDAY, TUESDAY)
+    assert f"they were paid for as {path.parent.name}" in reason
+
+    shop.buy(DateRange(MONDAY, TUESDAY), again=True)
+    assert shop.covered() == list(WEEK)
+
+
 def test_a_file_holds_a_month_at_most_and_days_off_between(
     shop: Shop, databento: DatabentoServer
 ) -> None:
