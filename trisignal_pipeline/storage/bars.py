@@ -35,6 +35,7 @@ from trisignal_pipeline.storage.replacement import (
 )
 
 _CONTRACT_WIDTH = 24
+_PART_ROWS = 8192
 _VALUES = ("open", "high", "low", "close", "volume", "contract")
 
 
@@ -178,9 +179,7 @@ def replace_bars(
     if len(bars):
         first, last = table.stamp(int(bars.ts[0])), table.stamp(int(bars.ts[-1]))
         ensure_time_partitions(connection, table.name, first, last)
-    rows = [
-        _rows(table, symbol, part, run_id=run_id, source=source) for part in _by_name_length(bars)
-    ]
+    rows = [_rows(table, symbol, part, run_id=run_id, source=source) for part in _parts(bars)]
     if not holds_any(connection, table.name, symbol, (first_ns, after_ns)):
         try:
             with connection.transaction():
@@ -246,11 +245,11 @@ def _rows(
     return {name: np.broadcast_to(columns[name], len(bars)) for name in table.columns}
 
 
-def _by_name_length(bars: Bars) -> Iterator[Bars]:
-    """`bars` cut where the length of their contracts' names changes, which it hardly ever does."""
+def _parts(bars: Bars) -> Iterator[Bars]:
+    """`bars` in parts of a size that memory likes, in each of which all names have one length."""
     lengths = np.array([len(name.encode()) for name in bars.contracts])[bars.contract]
-    cuts = np.flatnonzero(np.diff(lengths)) + 1
-    for first, after in pairwise((0, *cuts.tolist(), len(bars))):
+    cuts = (np.flatnonzero(np.diff(lengths)) + 1).tolist()
+    for first, after in pairwise(sorted({*range(0, len(bars), _PART_ROWS), *cuts, 0, len(bars)})):
         yield bars.take(slice(first, after))
 
 
