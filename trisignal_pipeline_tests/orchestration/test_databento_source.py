@@ -210,6 +210,18 @@ def test_a_legacy_run_leaves_dates_of_the_api_alone_unless_told(
     assert told.passed
     assert "replace_api_dates" in (told.description or "")
 
+    # What a run that is killed while it changes them leaves.
+    shopping.query(
+        "UPDATE bar_dates SET state = 'writing', completed_at = NULL "
+        "WHERE layer = 'clean' AND date = %s",
+        TUESDAY,
+    )
+    shopping.backfill(MONDAY, WEDNESDAY)
+
+    told = shopping.evaluations(CLEAN)[partition_key(NQ, TUESDAY)]
+    assert not told.passed
+    assert "did not come to its end" in (told.description or "")
+
     replaced = run_backfill(shopping.settings, NQ, DATES, replace_api_dates=True)
 
     assert replaced.succeeded
