@@ -59,6 +59,10 @@ def verify_(paths: tuple[Path, ...], form: str) -> None:
     refused, or listed by a manifest and not there.
     """
     rows = [row for path in paths for row in _verdicts(path)]
+    if not rows:
+        raise MissingFileError(
+            "there is nothing to verify: no name has .dbn in it, or .dbz at its end"
+        )
     _print(Table(_COLUMNS, iter(rows)), form)
     if any(row[1] != "verified" for row in rows):
         sys.exit(1)

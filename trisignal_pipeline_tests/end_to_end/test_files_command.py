@@ -112,6 +112,14 @@ def test_there_must_be_something_to_verify(trisignal: QuickCommandLine, tmp_path
     assert "nowhere (No such file or directory); name a file or a folder of files" in line
 
 
+def test_a_folder_without_files_is_not_verified(
+    trisignal: QuickCommandLine, tmp_path: Path
+) -> None:
+    answer = trisignal.run("files", "verify", str(tmp_path))
+    assert answer.exit_code == 1
+    assert "there is nothing to verify" in answer.err
+
+
 @pytest.mark.parametrize("later_job_first", [True, False])
 def test_the_later_job_is_believed_and_a_rebuild_elsewhere_is_identical(
     pipeline: Pipeline,
