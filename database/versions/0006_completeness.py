@@ -25,7 +25,8 @@ def upgrade() -> None:
             ADD COLUMN IF NOT EXISTS off_tick_count integer;
         COMMENT ON COLUMN bar_dates.expected_minutes IS
             'On how many minutes of the date the market was open. Of clean bars only, as are the '
-            'columns below; null while the date''s bars have not been judged as they are now.';
+            'columns below. Null while the date''s bars have not been judged as they are now: the '
+            'columns below then say nothing.';
         COMMENT ON COLUMN bar_dates.found_minutes IS 'How many of these have a bar.';
         COMMENT ON COLUMN bar_dates.no_trade_minutes IS
             'How many have none in gaps that chance explains, given how often minutes around them '
