@@ -7,67 +7,22 @@ partition is judged by, and what the documents say. The arithmetic of a rule liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from trisignal_pipeline.market import hygiene
-from trisignal_pipeline.market.bars import Bars, Bools, Int32s, Int64s
-from trisignal_pipeline.market.dates import (
-    NS_PER_DAY,
-    NS_PER_MINUTE,
-    DateRange,
-    day_number,
-    iso_minute,
-)
-from trisignal_pipeline.market.deliveries import Delivered, copied_later, shared_minutes
-from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule, nearest_tick
+from trisignal_pipeline.market.bars import Bars, Bools
+from trisignal_pipeline.market.dates import NS_PER_MINUTE
+from trisignal_pipeline.market.hygiene import HygieneThresholds, Rule
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES
 
-_PRICES = ("open", "high", "low", "close")
+PRICES = ("open", "high", "low", "close")
 BIAS_COLUMNS = ("bias_1m", "bias_5m", "bias_15m", "bias_1h", "bias_4h", "bias_1d")
 TRIANGLE_BIAS_COLUMNS = ("bias_1m", "bias_m5", "bias_m15", "bias_h1", "bias_h4", "bias_d1")
-
-MOST_FAILURE_CASES = 20
-"""How many failing rows a verdict quotes. The counts are always whole."""
-
-
-_STRUCTURAL = {
-    SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME,
-    SchemaErrorReason.COLUMN_NOT_IN_SCHEMA,
-    SchemaErrorReason.WRONG_DATATYPE,
-    SchemaErrorReason.SERIES_CONTAINS_NULLS,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a schema found in a frame: how many rows fail, by which check, and a few of them."""
-
-    rows: int
-    failed: int
-    by_check: dict[str, int] = field(default_factory=dict)
-    cases: tuple[dict[str, str], ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every row is what the schema says."""
-        return not self.by_check
-
-    def along_with(self, other: Verdict) -> Verdict:
-        """This verdict and another one, on other checks of the same rows."""
-        return Verdict(
-            self.rows,
-            self.failed + other.failed,
-            {**self.by_check, **other.by_check},
-            (*self.cases, *other.cases)[:MOST_FAILURE_CASES],
-        )
 
 
 def rule_wordings(
@@ -84,7 +39,7 @@ def rule_wordings(
     def threshold(column: str, units: int | None) -> str:
         if limits is None:
             return column
-        return f"{column}, which is off" if units is None else f"{_points(units)} points"
+        return f"{column}, which is off" if units is None else f"{points(units)} points"
 
     known = HygieneThresholds() if limits is None else limits
     floor = threshold("price_floor", known.price_floor)
@@ -113,10 +68,6 @@ def rule_wordings(
     }
 
 
-def _points(units: int) -> str:
-    return f"{Decimal(units).scaleb(-9).normalize():f}"
-
-
 _WORDINGS = rule_wordings()
 
 
@@ -135,7 +86,7 @@ def _one_of(names: Sequence[str], name: str) -> pa.Check:
 def _bar_columns() -> dict[str, pa.Column]:
     return {
         "ts": pa.Column("int64", _minute()),
-        **{name: pa.Column("int64") for name in _PRICES},
+        **{name: pa.Column("int64") for name in PRICES},
         "volume": pa.Column(
             "int64",
             pa.Check.ge(0, name=Rule.NEGATIVE_VOLUME.value, error=_WORDINGS[Rule.NEGATIVE_VOLUME]),
@@ -273,7 +224,7 @@ def bar_frame(bars: Bars) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "ts": bars.ts,
-            **{name: getattr(bars, name) for name in _PRICES},
+            **{name: getattr(bars, name) for name in PRICES},
             "volume": bars.volume,
             "contract": pd.Categorical.from_codes(
                 bars.contract, dtype=pd.CategoricalDtype(list(bars.contracts))
@@ -295,133 +246,6 @@ def broken_rows(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> dict[str, Bo
     return broken
 
 
-def _nowhere() -> Int32s:
-    return np.empty(0, np.int32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Screened:
-    """Delivered bars told apart: those that stand, and those that break a rule.
-
-    broken        for each rule a mask over `rejected`; a bar may break several
-    origin        for each rejected bar, the delivery it comes from
-    overruled_by  the delivery whose bar stands in its place, where it is
-                  `SUPERSEDED_BY_LATER_FILE`; -1 elsewhere
-    """
-
-    accepted: Bars
-    rejected: Bars
-    broken: dict[str, Bools]
-    origin: Int32s = field(default_factory=_nowhere)
-    overruled_by: Int32s = field(default_factory=_nowhere)
-
-    def between(self, start_ns: int, end_ns: int) -> Screened:
-        """What was delivered of [start_ns, end_ns), by the OPEN, and the rules broken in it."""
-        rows = slice(*np.searchsorted(self.rejected.ts, [start_ns, end_ns]).tolist())
-        return Screened(
-            self.accepted.between(start_ns, end_ns),
-            self.rejected.take(rows),
-            {name: mask[rows] for name, mask in self.broken.items() if mask[rows].any()},
-            self.origin[rows],
-            self.overruled_by[rows],
-        )
-
-
-def screen(schema: pa.DataFrameSchema, delivered: Delivered) -> Screened:
-    """Tell the bars that break a check of `schema` from those that stand.
-
-    Of several for one minute that break no other rule the last one stands. The others are rejected:
-    as SUPERSEDED_BY_LATER_FILE where a later delivery says otherwise, as DUPLICATE_MINUTE within
-    one delivery. A bar that later deliveries have just as it is counts once.
-    """
-    bars, origin = delivered.bars, delivered.origin
-    masks = broken_rows(schema, bar_frame(bars))
-    masks.pop("UNIQUE", None)
-    unfit = np.logical_or.reduce(list(masks.values()))
-    whole, broken = np.flatnonzero(~unfit), np.flatnonzero(unfit)
-    shared = shared_minutes(bars.take(whole), origin[whole])
-    copied = np.zeros(len(bars), np.bool_)
-    copied[whole[shared.copied]] = True
-    copied[broken[copied_later(bars.take(broken), origin[broken])]] = True
-    overruled_by = np.full(len(bars), -1, np.int32)
-    overruled_by[whole] = shared.overruled_by
-    repeated = np.zeros(len(bars), np.bool_)
-    repeated[whole[shared.repeated]] = True
-    masks[Rule.DUPLICATE_MINUTE.value] = repeated
-    masks[Rule.SUPERSEDED_BY_LATER_FILE.value] = overruled_by >= 0
-    rejected = (unfit | repeated | (overruled_by >= 0)) & ~copied
-    return Screened(
-        bars.take(~rejected & ~copied),
-        bars.take(rejected),
-        {name: mask[rejected] for name, mask in masks.items() if mask[rejected].any()},
-        origin[rejected],
-        overruled_by[rejected],
-    )
-
-
-def judge(schema: pa.DataFrameSchema, frame: pd.DataFrame, dates: DateRange) -> dict[date, Verdict]:
-    """Hold a frame against `schema` at once, and say what was found on each date.
-
-    A column that is missing, superfluous, of another type or has gaps fails every row; anything
-    else fails the rows it is true of.
-    """
-    try:
-        schema.validate(frame, lazy=True)
-    except SchemaErrors as errors:
-        broken = {
-            f"{error.reason_code.name}: {error.schema.name}": np.ones(len(frame), np.bool_)
-            for error in errors.schema_errors
-            if error.reason_code in _STRUCTURAL
-        } or broken_rows(schema, frame)
-    else:
-        broken = {}
-    return verdicts(frame, broken, dates)
-
-
-def verdicts(
-    frame: pd.DataFrame, broken: Mapping[str, Bools], dates: DateRange
-) -> dict[date, Verdict]:
-    """What `broken`, a mask over the rows of `frame` for each check, says of each date."""
-    day = frame["ts"].to_numpy() // NS_PER_DAY - day_number(dates.start)
-    failed = np.zeros(len(frame), np.bool_)
-    for mask in broken.values():
-        failed |= mask
-    row_counts = np.bincount(day, minlength=len(dates)).tolist()
-    found = {}
-    for number, date_ in enumerate(dates):
-        rows = np.flatnonzero(failed & (day == number)) if failed.any() else np.empty(0, np.int64)
-        found[date_] = Verdict(
-            row_counts[number],
-            len(rows),
-            {name: int(mask[rows].sum()) for name, mask in broken.items() if mask[rows].any()},
-            tuple(_cases(frame, broken, rows[:MOST_FAILURE_CASES])),
-        )
-    return found
-
-
-def off_tick_verdicts(
-    frame: pd.DataFrame, tick: int | None, dates: DateRange
-) -> dict[date, Verdict]:
-    """Which bars of each date are off the tick (int64 units of 1e-9), and the ticks nearest."""
-    found = verdicts(frame, broken_rows(bar_on_its_ticks(tick), frame), dates)
-    if tick is None:
-        return found
-    return {
-        day: replace(verdict, cases=tuple(_with_ticks(case, tick) for case in verdict.cases))
-        for day, verdict in found.items()
-    }
-
-
-def _with_ticks(case: Mapping[str, str], tick: int) -> dict[str, str]:
-    prices = {name: int(Decimal(case[name]).scaleb(9)) for name in _PRICES}
-    nearest = (
-        f"{name} {_points(nearest_tick(price, tick))}"
-        for name, price in prices.items()
-        if price % tick
-    )
-    return {**case, "nearest_ticks": ", ".join(nearest)}
-
-
 def _note(broken: dict[str, Bools], check: pa.Check, judged: pd.Series | pd.DataFrame) -> None:
     # Columns may share a check: what breaks it in any of them breaks it.
     failed = ~np.asarray(check(judged).check_output, np.bool_)
@@ -429,27 +253,10 @@ def _note(broken: dict[str, Bools], check: pa.Check, judged: pd.Series | pd.Data
     broken[name] = broken[name] | failed if name in broken else failed
 
 
-def _cases(
-    frame: pd.DataFrame, broken: Mapping[str, Bools], rows: Int64s
-) -> Iterator[dict[str, str]]:
-    for row in rows.tolist():
-        shown = {name: _shown(name, frame[name].iloc[row]) for name in frame.columns}
-        shown["broken"] = ", ".join(name for name, mask in broken.items() if mask[row])
-        yield shown
-
-
-def _shown(name: str, value: object) -> str:
-    if name == "ts":
-        return iso_minute(int(value))  # type: ignore[call-overload]  # ts is a column of int64
-    if name in _PRICES and isinstance(value, (int, np.integer)):
-        return _points(int(value))
-    return str(value)
-
-
 def _bars_of(frame: pd.DataFrame) -> Bars:
     contract = frame["contract"].cat
     return Bars(
-        **{name: frame[name].to_numpy() for name in ("ts", *_PRICES, "volume")},
+        **{name: frame[name].to_numpy() for name in ("ts", *PRICES, "volume")},
         contract=contract.codes.to_numpy().astype(np.int32),
         contracts=tuple(contract.categories),
     )

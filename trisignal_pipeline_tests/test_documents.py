@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from trisignal_pipeline.cli import trisignal
+from trisignal_pipeline.judging import MOST_FAILURE_CASES
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars, concatenate
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, iso_minute
 from trisignal_pipeline.market.hygiene import INDEX_FUTURE, Rule
@@ -25,7 +26,7 @@ from trisignal_pipeline.market.symbols import TriangleFilters
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
-from trisignal_pipeline.schemas import MOST_FAILURE_CASES, rule_wordings
+from trisignal_pipeline.schemas import rule_wordings
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, TIMEFRAMES

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trisignal_pipeline.judging import MOST_FAILURE_CASES, Verdict, judge, verdicts
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, date_of_ns
 from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
@@ -21,20 +22,16 @@ from trisignal_pipeline.market.hygiene import INDEX_FUTURE, HygieneThresholds, R
 from trisignal_pipeline.schemas import (
     BIAS_COLUMNS,
     BIAS_ROW,
-    MOST_FAILURE_CASES,
     TRIANGLE_BIAS_COLUMNS,
     TRIANGLE_EVENT,
-    Verdict,
     bar_frame,
     bar_on_its_ticks,
     broken_rows,
     clean_bar,
-    judge,
     legacy_bar,
     rule_wordings,
-    screen,
-    verdicts,
 )
+from trisignal_pipeline.screening import screen
 from trisignal_pipeline_tests.storage.stored_bars import DAY, Bar, bar, columns
 
 NEXT = DAY + timedelta(days=1)

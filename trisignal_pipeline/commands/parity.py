@@ -14,9 +14,9 @@ from trisignal_pipeline.commands.printing import print_table
 from trisignal_pipeline.errors import RangeError
 from trisignal_pipeline.market.bars import Int64s
 from trisignal_pipeline.market.dates import DateRange, date_of_ns, iso_minute
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.query.chart_export import ChartExport, read_chart_export
 from trisignal_pipeline.query.parity import Parity, compare
-from trisignal_pipeline.query.prices import points
 from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry

@@ -9,13 +9,13 @@ from datetime import date
 
 import dagster as dg
 
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.orchestration.partition_checks import check_done
 from trisignal_pipeline.orchestration.partition_metadata import (
     MetadataOfOne,
     add_metadata_per_partition,
 )
 from trisignal_pipeline.orchestration.partitions import partition_key
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.verdicts import DateVerdict, record_verdicts
 

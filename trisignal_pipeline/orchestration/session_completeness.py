@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 
+from trisignal_pipeline.judging import MOST_FAILURE_CASES, Verdict
 from trisignal_pipeline.market.bars import Bars, Int64s
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.gaps import GapKind, completeness
@@ -14,7 +15,6 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.market.verified_sessions import hours_are_checked
 from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.schemas import MOST_FAILURE_CASES, Verdict
 from trisignal_pipeline.storage.completeness import (
     RareGap,
     rare_gaps,

@@ -28,6 +28,7 @@ from trisignal_pipeline.market.dates import (
     from_day_number,
     utc,
 )
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.market.sessions import (
     Sessions,
     expected_minutes,
@@ -35,7 +36,6 @@ from trisignal_pipeline.market.sessions import (
     utc_days,
 )
 from trisignal_pipeline.market.symbols import Anchor, Market
-from trisignal_pipeline.query.prices import points
 from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.signal.rules import PERIOD_NS, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars, higher_bars

@@ -27,7 +27,7 @@ import numpy as np
 from trisignal_pipeline.errors import RefusedFileError
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bools, Int64s
 from trisignal_pipeline.market.dates import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND, midnight_ns
-from trisignal_pipeline.query.prices import units
+from trisignal_pipeline.market.prices import units
 from trisignal_pipeline.signal.bias import Int8s
 from trisignal_pipeline.signal.rules import BEARISH, BULLISH, NEUTRAL, PERIOD_NS, TIMEFRAMES
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trisignal_pipeline.market.bars import Bools, Int64s
-from trisignal_pipeline.query.prices import points
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.query.seen_bias import NOT_STORED
 from trisignal_pipeline.signal.bias import Int8s
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES

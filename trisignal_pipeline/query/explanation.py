@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trisignal_pipeline.market.dates import iso_minute
-from trisignal_pipeline.query.prices import points
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.schemas import BIAS_COLUMNS
 from trisignal_pipeline.signal.explain import FinishedBar, MinuteExplanation, TimeframeView
 from trisignal_pipeline.signal.explanation_text import decision

@@ -21,7 +21,8 @@ from trisignal_pipeline.market.dates import (
 from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import Guard, LastGood, locked_rules
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.schemas import clean_bar, screen
+from trisignal_pipeline.schemas import clean_bar
+from trisignal_pipeline.screening import screen
 from trisignal_pipeline.signal.explanation_text import points
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, TABLE_OF_LAYER, BarsTable, read_bars
 from trisignal_pipeline.storage.connection import Connection, rows

@@ -12,7 +12,7 @@ import numpy as np
 from trisignal_pipeline.market.dates import DateRange
 
 if TYPE_CHECKING:
-    from trisignal_pipeline.schemas import Screened
+    from trisignal_pipeline.screening import Screened
 
 DEFAULT_BATCH_ROWS = 500
 MOST_BATCH_ROWS = 100_000

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
-from trisignal_pipeline.schemas import Screened
+from trisignal_pipeline.screening import Screened
 from trisignal_pipeline.storage.audit import IngestFile, IngestRun
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import BarsTable, replace_bars

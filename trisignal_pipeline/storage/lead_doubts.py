@@ -12,10 +12,10 @@ from datetime import date
 from pathlib import Path
 
 from trisignal_pipeline.errors import LeadContractError
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.market.dates import DateRange, contiguous_ranges
 from trisignal_pipeline.market.lead_contract import lead_contracts
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage.catalogue import coverage, traded
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.verdicts import DateVerdict, record_verdicts

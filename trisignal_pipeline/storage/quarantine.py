@@ -14,7 +14,7 @@ from psycopg import sql
 
 from trisignal_pipeline.market.bars import Bools, Int32s
 from trisignal_pipeline.market.dates import utc
-from trisignal_pipeline.schemas import Screened
+from trisignal_pipeline.screening import Screened
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bars import BarsTable
 from trisignal_pipeline.storage.binary_copy import copy_in, timestamps

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage.connection import Connection
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandera.pandas as pa
 from psycopg import sql
 
+from trisignal_pipeline.judging import judge
 from trisignal_pipeline.market.bars import Bars, concatenate
 from trisignal_pipeline.market.dates import DateRange, by_year
 from trisignal_pipeline.market.symbols import Market
@@ -29,7 +30,7 @@ from trisignal_pipeline.orchestration.assets.clean_bars import legacy_deliveries
 from trisignal_pipeline.orchestration.assets.lead_deliveries import Delivery, lead_deliveries
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.run_scope import SymbolDates
-from trisignal_pipeline.schemas import bar_frame, clean_bar, judge, legacy_bar
+from trisignal_pipeline.schemas import bar_frame, clean_bar, legacy_bar
 from trisignal_pipeline.sources.sample_files import write_history
 from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.audit import ingest_run

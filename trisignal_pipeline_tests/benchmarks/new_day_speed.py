@@ -17,7 +17,7 @@ import numpy as np
 from trisignal_pipeline.market.bars import Bars, Int64s
 from trisignal_pipeline.market.dates import DateRange, by_year
 from trisignal_pipeline.market.sessions import sessions
-from trisignal_pipeline.schemas import Screened
+from trisignal_pipeline.screening import Screened
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import CLEAN

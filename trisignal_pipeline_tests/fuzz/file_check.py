@@ -14,7 +14,8 @@ from trisignal_pipeline.market.bars import Bars, concatenate
 from trisignal_pipeline.market.dates import midnight_ns
 from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
 from trisignal_pipeline.market.hygiene import INDEX_FUTURE
-from trisignal_pipeline.schemas import Screened, clean_bar, legacy_bar, screen
+from trisignal_pipeline.schemas import clean_bar, legacy_bar
+from trisignal_pipeline.screening import Screened, screen
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline_tests.fuzz import plain_file
 from trisignal_pipeline_tests.fuzz.plain_file import PlainFile, Row, Told, Unusable

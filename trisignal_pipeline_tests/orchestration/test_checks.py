@@ -9,10 +9,10 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from trisignal_pipeline.judging import MOST_FAILURE_CASES
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE
 from trisignal_pipeline.market.dates import NS_PER_SECOND, DateRange
 from trisignal_pipeline.orchestration.partitions import partition_key
-from trisignal_pipeline.schemas import MOST_FAILURE_CASES
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.pipeline import (
     ASSETS,

@@ -14,7 +14,8 @@ from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import Sessions, sessions
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.schemas import clean_bar, screen
+from trisignal_pipeline.schemas import clean_bar
+from trisignal_pipeline.screening import screen
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.audit import ingest_run
 from trisignal_pipeline.storage.bars import CLEAN

@@ -15,7 +15,8 @@ from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, midnight_ns, utc
 from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
-from trisignal_pipeline.schemas import Screened, legacy_bar, screen
+from trisignal_pipeline.schemas import legacy_bar
+from trisignal_pipeline.screening import Screened, screen
 from trisignal_pipeline.storage.audit import IngestFile, ingest_run
 from trisignal_pipeline.storage.bars import LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database

@@ -15,7 +15,8 @@ from psycopg.conninfo import conninfo_to_dict
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE
 from trisignal_pipeline.market.deliveries import merge_deliveries
 from trisignal_pipeline.market.hygiene import HygieneThresholds
-from trisignal_pipeline.schemas import clean_bar, legacy_bar, screen
+from trisignal_pipeline.schemas import clean_bar, legacy_bar
+from trisignal_pipeline.screening import screen
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable
 from trisignal_pipeline.storage.connection import Database

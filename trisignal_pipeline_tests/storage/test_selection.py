@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.market.hygiene import INDEX_FUTURE, Guard, LastGood, Rule
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import describe_dates, mark_complete, mark_writing
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, BarsTable, replace_bars

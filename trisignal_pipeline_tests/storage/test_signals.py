@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from trisignal_pipeline.judging import judge
 from trisignal_pipeline.market.dates import DateRange, date_of_ns, utc
 from trisignal_pipeline.market.symbols import Anchor, TriangleFilters
-from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT, judge
+from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT
 from trisignal_pipeline.signal.replay import advance, start
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES, LOGIC_VERSION
 from trisignal_pipeline.signal.triangles import triangles

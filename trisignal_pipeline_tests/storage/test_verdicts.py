@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage.connection import Connection, Database
 from trisignal_pipeline.storage.verdicts import DateVerdict, broken_dates, record_verdicts
 from trisignal_pipeline_tests.storage.stored_bars import DAY, NQ, all_rows, days_from

@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pydantic import Field
 
+from trisignal_pipeline.judging import Verdict, judge, off_tick_verdicts, verdicts
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, from_day_number, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
@@ -22,14 +23,8 @@ from trisignal_pipeline.orchestration.partition_metadata import MetadataOfOne
 from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.session_completeness import judge_completeness
-from trisignal_pipeline.schemas import (
-    Screened,
-    Verdict,
-    bar_frame,
-    judge,
-    off_tick_verdicts,
-    verdicts,
-)
+from trisignal_pipeline.schemas import bar_frame
+from trisignal_pipeline.screening import Screened
 from trisignal_pipeline.storage import conditions
 from trisignal_pipeline.storage.audit import IngestFile
 from trisignal_pipeline.storage.bar_dates import BarDate, complete_dates

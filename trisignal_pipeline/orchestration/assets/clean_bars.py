@@ -29,13 +29,8 @@ from trisignal_pipeline.orchestration.resources import (
     PurchasesResource,
 )
 from trisignal_pipeline.orchestration.run_scope import SymbolDates, symbol_dates
-from trisignal_pipeline.schemas import (
-    bar_on_its_ticks,
-    clean_bar,
-    flagged_by,
-    rejected_by,
-    screen,
-)
+from trisignal_pipeline.schemas import bar_on_its_ticks, clean_bar, flagged_by, rejected_by
+from trisignal_pipeline.screening import screen
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars

@@ -22,7 +22,7 @@ from trisignal_pipeline.orchestration.assets.buying import NotSold
 from trisignal_pipeline.orchestration.assets.raw_dbn_files import judge_coverage
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
 from trisignal_pipeline.orchestration.run_scope import SymbolDates
-from trisignal_pipeline.schemas import Screened, screen
+from trisignal_pipeline.screening import Screened, screen
 from trisignal_pipeline.sources.dbn_file import read_ranges
 from trisignal_pipeline.storage import catalogue
 from trisignal_pipeline.storage.audit import IngestFile

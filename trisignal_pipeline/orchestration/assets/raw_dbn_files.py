@@ -9,6 +9,7 @@ from enum import StrEnum
 import dagster as dg
 from pydantic import Field
 
+from trisignal_pipeline.judging import Verdict
 from trisignal_pipeline.market.conditions import DayCondition
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.lead_contract import Traded, volumes_by_date
@@ -25,7 +26,6 @@ from trisignal_pipeline.orchestration.resources import (
     RawFolderResource,
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
-from trisignal_pipeline.schemas import Verdict
 from trisignal_pipeline.storage import catalogue, conditions, registry
 from trisignal_pipeline.storage.catalogue import Coverage
 from trisignal_pipeline.storage.lead_doubts import LeadDoubt, record_lead_doubts

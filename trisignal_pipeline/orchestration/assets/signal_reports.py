@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
+from trisignal_pipeline.judging import Verdict, judge
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.orchestration.partition_report import PartitionReport
-from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT, Verdict, judge
+from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.doubts import Doubt, doubts
 from trisignal_pipeline.storage.signals import SignalRecord, read_bias, read_triangles, signal_dates

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trisignal_pipeline.query.prices import points, units
+from trisignal_pipeline.market.prices import points, units
 
 
 @pytest.mark.parametrize(
