@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pandera.errors import SchemaErrorReason, SchemaErrors
 from trisignal_pipeline.market.bars import Bools, Int64s
 from trisignal_pipeline.market.dates import NS_PER_DAY, DateRange, day_number, iso_minute
 from trisignal_pipeline.market.hygiene import nearest_tick
-from trisignal_pipeline.market.prices import points, units
+from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.schemas import PRICES, bar_on_its_ticks, broken_rows
 
 MOST_FAILURE_CASES = 20
@@ -107,7 +108,7 @@ def off_tick_verdicts(
 
 
 def _with_ticks(case: Mapping[str, str], tick: int) -> dict[str, str]:
-    prices = {name: units(case[name]) for name in PRICES}
+    prices = {name: int(Decimal(case[name]).scaleb(9)) for name in PRICES}
     nearest = (
         f"{name} {points(nearest_tick(price, tick))}"
         for name, price in prices.items()

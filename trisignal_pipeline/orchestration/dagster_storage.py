@@ -3,8 +3,8 @@
 The classes of `dagster-postgres` open a new connection for every statement, and Dagster writes
 several statements per partition: for a range of a few months the handshakes cost more than the
 work. Here one pool serves a whole instance, an event and what follows from it are one transaction,
-and what Dagster plans for a range is written in batches. What is stored, and in which tables, is
-Dagster's own affair and unchanged.
+and what Dagster plans for a range and what checks find on it is written in batches. What is stored,
+and in which tables, is Dagster's own affair and unchanged.
 
 `dagster.yaml` names `PooledStorage`. Whatever reads that file (the webserver, the daemon, a run
 worker, `dagster dev` started by hand) thereby finds the embedded server running.
@@ -48,6 +48,7 @@ from trisignal_pipeline.errors import (
     NotPermittedError,
 )
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE, dagster_database_url
+from trisignal_pipeline.orchestration.waiting_evaluations import WaitingEvaluations
 from trisignal_pipeline.settings import Settings
 
 CONNECTIONS_KEPT = 2
@@ -208,6 +209,7 @@ class PooledEventLogStorage(PostgresEventLogStorage):
         self._engine = pool.engine
         self._held = threading.local()
         self._known_tables: set[str] = set()
+        self._evaluations = WaitingEvaluations()
 
     def make_tables(self) -> None:
         """Make the tables; safe to repeat."""
@@ -226,6 +228,8 @@ class PooledEventLogStorage(PostgresEventLogStorage):
 
         An instance disposes of its event log last, and of its schedule storage never.
         """
+        for run_id in self._evaluations.runs():
+            self._store_evaluations(self._evaluations.take(run_id))
         super().dispose()
         self._pool.engine.dispose()
 
@@ -260,9 +264,28 @@ class PooledEventLogStorage(PostgresEventLogStorage):
         return table_name in self._known_tables
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event and what follows from it, or nothing at all."""
+        """Store an event and what follows from it, or nothing at all.
+
+        Evaluations that a step tells of wait for each other: whatever it tells next, be it that its
+        check is done or that it failed, comes after them.
+        """
+        if self._evaluations.add(event):
+            if self._evaluations.count(event.run_id) >= EVENT_BATCH_SIZE:
+                self._store_evaluations(self._evaluations.take(event.run_id))
+            return
         with self._one_transaction():
+            self._store_evaluations(self._evaluations.take(event.run_id))
             super().store_event(event)
+
+    def _store_evaluations(self, events: Sequence[EventLogEntry]) -> None:
+        if not events:
+            return
+        with self._one_transaction() as connection:
+            inserted = connection.execute(
+                self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+            )
+            for entry, event_id in zip(events, inserted.scalars(), strict=True):
+                self.store_asset_check_event(entry, int(event_id))
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events, those of planned materialisations with one statement for all.
@@ -275,6 +298,8 @@ class PooledEventLogStorage(PostgresEventLogStorage):
             is_plan = entry.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
             (planned if is_plan else others).append(entry)
         with self._one_transaction() as connection:
+            for run_id in {entry.run_id for entry in events}:
+                self._store_evaluations(self._evaluations.take(run_id))
             if planned:
                 inserted = connection.execute(
                     self.prepare_insert_event_batch(planned).returning(SqlEventLogStorageTable.c.id)
