@@ -6,11 +6,22 @@ biases, and one without a triangle has nothing in the triangle's columns.
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
-from psycopg import sql
+import pyarrow.compute as pc
 
-from trisignal_pipeline.query.series import Key, Series, Span, about, bounds, minute_of
-from trisignal_pipeline.query.signals import DIRECTIONS, bias_codes
+from trisignal_pipeline.market.bars import Bars, Int64s
+from trisignal_pipeline.query.bars import finished_minutes
+from trisignal_pipeline.query.series import (
+    Key,
+    Series,
+    Span,
+    TimeSpan,
+    about,
+    minute_of,
+    portions,
+)
+from trisignal_pipeline.query.signals import bias, triangles
 from trisignal_pipeline.query.tables import (
     FLAG,
     POINTS,
@@ -19,20 +30,14 @@ from trisignal_pipeline.query.tables import (
     WHOLE,
     WORD,
     always,
-    flags,
     prices,
     texts,
     times,
-    words,
 )
 from trisignal_pipeline.schemas import PRICES, TRIANGLE_BIAS_COLUMNS
-from trisignal_pipeline.signal.rules import BIAS_NAMES
-from trisignal_pipeline.storage.bars import contract_codes
-from trisignal_pipeline.storage.binary_copy import copy_out, nanoseconds
 from trisignal_pipeline.storage.connection import Connection
 
 _FLAGS = ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
-_CONTRACT_WIDTH = 24
 
 DATASET = pa.schema(
     [
@@ -49,52 +54,55 @@ DATASET = pa.schema(
 
 
 def dataset(symbol: str, span: Span) -> Series:
-    """The joined rows of the minutes that open in `span`."""
+    """The joined rows of the minutes that open in `span`.
+
+    The three tables are read one after the other: ask in a transaction that sees one instant.
+    """
 
     def read(connection: Connection, behind: Key | None, limit: int) -> pa.Table:
-        records = copy_out(
-            connection,
-            sql.SQL(_SELECT).format(
-                biases=bias_codes("s"), width=sql.Literal(_CONTRACT_WIDTH), flags=_flag_codes()
-            ),
-            bounds(symbol, span, behind, limit),
-            [
-                ("ts", "i8"),
-                *((name, "i8") for name in (*PRICES, "volume")),
-                ("contract", f"S{_CONTRACT_WIDTH}"),
-                *((name, "i2") for name in (*TRIANGLE_BIAS_COLUMNS, "triangle", *_FLAGS)),
-            ],
-        )
-        columns = [times(nanoseconds(records["ts"]))]
-        columns += [prices(records[name]) for name in PRICES]
-        columns += [pa.array(records["volume"]), texts(*contract_codes(records["contract"]))]
-        columns += [words(records[name], BIAS_NAMES) for name in TRIANGLE_BIAS_COLUMNS]
-        columns += [words(records["triangle"], DIRECTIONS)]
-        columns += [flags(records[name] == 1, records[name] != 2) for name in _FLAGS]
-        return pa.table(columns, schema=DATASET)
+        start_ns = span.start_ns if behind is None else behind[0] * 1000 + 1
+        parts: list[pa.Table] = []
+        missing = limit
+        for dates in portions(start_ns, span.end_ns, limit):
+            found = finished_minutes(connection, symbol, dates).between(start_ns, span.end_ns)
+            bars = found.take(slice(0, missing))
+            if len(bars):
+                parts.append(_joined(connection, symbol, bars))
+            missing -= len(bars)
+            if not missing:
+                break
+        return pa.concat_tables([DATASET.empty_table(), *parts])
 
     return Series("dataset", about(symbol, span), DATASET, read, minute_of)
 
 
-# Two triangles on one minute, as an earlier system may have left them: the one of the bias.
-_SELECT = """
-    SELECT b.ts, (b.open * 1000000000)::bigint, (b.high * 1000000000)::bigint,
-           (b.low * 1000000000)::bigint, (b.close * 1000000000)::bigint, b.volume,
-           rpad(coalesce(b.contract, ''), {width}), {biases},
-           CASE t.direction WHEN 'BULL' THEN 0 WHEN 'BEAR' THEN 1 ELSE 2 END::smallint, {flags}
-    FROM continuous_bars_1m b
-    LEFT JOIN bias_series_1m_v1 s
-           ON s.symbol = b.symbol AND s.ts = b.ts AND s.ts > %(behind)s AND s.ts < %(end)s
-    LEFT JOIN triangle_events_v1 t
-           ON t.symbol = b.symbol AND t.ts = b.ts AND t.ts > %(behind)s AND t.ts < %(end)s
-          AND t.direction = CASE s.bias_1m WHEN 'Bullish' THEN 'BULL' ELSE 'BEAR' END
-    WHERE b.symbol = %(symbol)s AND b.ts > %(behind)s AND b.ts < %(end)s
-    ORDER BY b.ts LIMIT %(limit)s
-"""
-
-
-def _flag_codes() -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL("coalesce({}::integer, 2)::smallint").format(sql.Identifier("t", name))
-        for name in _FLAGS
+def _joined(connection: Connection, symbol: str, bars: Bars) -> pa.Table:
+    """Bars with what is stored of the signal on their minutes."""
+    of_bars = TimeSpan(int(bars.ts[0]), int(bars.ts[-1]) + 1)
+    biases = bias(symbol, of_bars).page(connection, len(bars)).rows
+    events = triangles(symbol, of_bars).page(connection, 2 * len(bars)).rows
+    # Two on one minute, as an earlier system may have left them: the one of the bias.
+    is_bull = pc.equal(events.column("direction").cast(TEXT), "BULL")
+    of_bias = pc.equal(events.column("bias_1m").cast(TEXT), "Bullish")
+    events = events.filter(pc.equal(is_bull, of_bias))
+    computed, flipped = _places(bars.ts, biases), _places(bars.ts, events)
+    return pa.table(
+        [
+            times(bars.ts),
+            *(prices(getattr(bars, name)) for name in PRICES),
+            pa.array(bars.volume),
+            texts(bars.contract, bars.contracts),
+            *(biases.column(name).take(computed) for name in TRIANGLE_BIAS_COLUMNS),
+            events.column("direction").take(flipped),
+            *(events.column(name).take(flipped) for name in _FLAGS),
+        ],
+        schema=DATASET,
     )
+
+
+def _places(ts: Int64s, rows: pa.Table) -> pa.Array:
+    """For each minute the row that has it; null where none does."""
+    there = rows.column("ts").cast(pa.int64()).to_numpy() * 1000
+    places = np.searchsorted(there, ts)
+    found = np.append(there, -1)[places] == ts
+    return pa.array(places, mask=~found)
