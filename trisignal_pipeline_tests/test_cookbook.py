@@ -31,9 +31,9 @@ JUNE = DateRange(date(2024, 6, 1), date(2024, 6, 30))
 _FENCE = re.compile(r"^```(python|sql|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def recipes(language: str) -> list[tuple[int, str]]:
+def recipes(language: str, document: Path = COOKBOOK) -> list[tuple[int, str]]:
     """The blocks of a language, each with the line it begins on."""
-    text = COOKBOOK.read_text("utf-8")
+    text = document.read_text("utf-8")
     return [
         (text[: found.start()].count("\n") + 2, found[2])
         for found in _FENCE.finditer(text)
@@ -71,6 +71,15 @@ def test_every_recipe_runs(month: str) -> None:
     assert names["summary"].loc[:, ("5m", "count")].sum() > 20
     assert names["by_session"]["total"].sum() > 100
     assert len(names["agree"]) > 10
+
+
+def test_what_the_readme_shows_runs(month: str) -> None:
+    [(_, shown)] = recipes("python", COOKBOOK.parents[1] / "README.md")
+    names: dict[str, Any] = {}
+
+    exec(shown, names)
+
+    assert len(names["minutes"]) > len(names["events"]) > 100
 
 
 def test_every_query_has_an_answer(month: str) -> None:
