@@ -26,6 +26,7 @@ SUBJECTS = {
     "history": "a file of a gigabyte: how much memory it takes",
     "signal": "bias, higher timeframes and triangles",
     "new_day": "one new day of fifteen years, and corrections",
+    "reading": "questions about a year, and a year as a file",
 }
 
 
@@ -33,7 +34,7 @@ SUBJECTS = {
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
     """Measure SUBJECTs (all by default): backfill, decade, daemon, catalogue, bars, history,
-    signal, new_day."""
+    signal, new_day, reading."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:
