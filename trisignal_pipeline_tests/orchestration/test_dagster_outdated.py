@@ -25,6 +25,8 @@ from trisignal_pipeline_tests.tiny_market import (
     NQ,
     TUESDAY,
     WEDNESDAY,
+    bars,
+    changed,
     write_day,
     write_days,
 )
@@ -52,24 +54,28 @@ def grow_old(pipeline: Pipeline) -> None:
 
 @pytest.fixture
 def lived_in(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Runs over the same dates again and again, one that failed, and one that was never ended."""
+    """Runs over the same dates again and again, two that failed, and one that was never ended."""
     monkeypatch.setattr(module, "WINDOW_EVENTS", 50)
     monkeypatch.setattr(module, "BATCH_RUNS", 1)
     write_days(pipeline.raw, DateRange(MONDAY, TUESDAY))
     for _ in range(2):
         pipeline.materialize(MONDAY, TUESDAY)
     pipeline.materialize_one(TUESDAY)
-    # A run that fails leaves a date that is planned and was never materialised.
+    # Runs that fail leave dates that are planned: one with a verdict, one never materialised.
+    write_day(pipeline.raw, MONDAY, delivered=changed(bars(MONDAY), 0, volume=501))
     write_day(pipeline.raw, WEDNESDAY)
     in_bars = "ALTER TABLE market_bars_ohlcv_1m {} CONSTRAINT nothing_more {}"
     with psycopg.connect(pipeline.database.url, autocommit=True) as connection:
         connection.execute(in_bars.format("ADD", "CHECK (false) NOT VALID").encode())
         with pipeline.instance() as instance:
-            failed = pipeline.launch(
-                instance, (RAW, LEGACY), partition_key=partition_key(NQ, WEDNESDAY),
-                raise_on_error=False,
-            )  # fmt: skip
-            assert not failed.success
+            for day in (MONDAY, WEDNESDAY):
+                failed = pipeline.launch(
+                    instance,
+                    (RAW, LEGACY),
+                    partition_key=partition_key(NQ, day),
+                    raise_on_error=False,
+                )
+                assert not failed.success
             unfinished = instance.create_run_for_job(
                 defs.resolve_implicit_global_asset_job_def(), status=dg.DagsterRunStatus.STARTED
             )
@@ -142,8 +148,9 @@ def only_what_states_are_told_by(lived_in: Pipeline) -> None:
         "ASSET_MATERIALIZATION", "ASSET_MATERIALIZATION_PLANNED", "ASSET_FAILED_TO_MATERIALIZE",
         "ASSET_OBSERVATION",
     }  # fmt: skip
-    # Two dates of five assets, and the failed run's raw files.
+    # Two dates of five assets, and the raw files of the date that has nothing else.
     assert kinds["ASSET_MATERIALIZATION"] == 11
+    assert kinds["ASSET_MATERIALIZATION_PLANNED"] == 2
     assert kinds["PIPELINE_SUCCESS"] == 2
     assert in_dagster(
         lived_in,
@@ -162,7 +169,7 @@ def test_every_partition_looks_the_same_before_and_after(lived_in: Pipeline) -> 
     still_at_work = in_dagster(lived_in, OF_UNFINISHED)
     assert still_at_work
     assert [status.value for status in before[LEGACY][1].values()] == [
-        "MATERIALIZED", "MATERIALIZED", "FAILED",
+        "FAILED", "MATERIALIZED", "FAILED",
     ]  # fmt: skip
     with lived_in.instance() as instance:
         told = {one.what: one.rows for one in dagster_outdated(instance, ALL, NOW)}
