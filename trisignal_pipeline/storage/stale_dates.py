@@ -8,8 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from psycopg import sql
+
 from trisignal_pipeline.market.dates import DateRange, contiguous_ranges
 from trisignal_pipeline.storage.connection import Connection
+
+STALE = sql.SQL("""
+    SELECT c.symbol, c.date
+    FROM bar_dates c
+    JOIN bar_dates l ON l.symbol = c.symbol AND l.date = c.date AND l.layer = 'legacy'
+    WHERE c.layer = 'clean' AND c.state = 'complete' AND l.state = 'complete'
+      AND c.made_from <> l.completed_at
+      AND NOT EXISTS (
+          SELECT FROM data_quality_results r
+          WHERE r.symbol = c.symbol AND r.date = c.date AND r.asset = 'legacy_bars'
+            AND NOT r.passed AND r.severity = 'ERROR')
+""")
+"""The query for them: `symbol` and `date`."""
 
 
 def stale_clean_dates(connection: Connection) -> Mapping[str, list[DateRange]]:
@@ -19,17 +34,9 @@ def stale_clean_dates(connection: Connection) -> Mapping[str, list[DateRange]]:
     are not among them.
     """
     found = connection.execute(
-        """
-        SELECT c.symbol, array_agg(c.date ORDER BY c.date)
-        FROM bar_dates c
-        JOIN bar_dates l ON l.symbol = c.symbol AND l.date = c.date AND l.layer = 'legacy'
-        WHERE c.layer = 'clean' AND c.state = 'complete' AND l.state = 'complete'
-          AND c.made_from <> l.completed_at
-          AND NOT EXISTS (
-              SELECT FROM data_quality_results r
-              WHERE r.symbol = c.symbol AND r.date = c.date AND r.asset = 'legacy_bars'
-                AND NOT r.passed AND r.severity = 'ERROR')
-        GROUP BY c.symbol ORDER BY c.symbol
-        """
+        sql.SQL(
+            "SELECT symbol, array_agg(date ORDER BY date) FROM ({}) AS stale "
+            "GROUP BY symbol ORDER BY symbol"
+        ).format(STALE)
     )
     return {symbol: contiguous_ranges(days) for symbol, days in found}

@@ -4,6 +4,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 
 import dagster as dg
 import pandera.pandas as pa
@@ -14,7 +15,7 @@ from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.orchestration import session_completeness
+from trisignal_pipeline.orchestration import legacy_agreement, session_completeness
 from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -83,6 +84,7 @@ class CleanBarsConfig(WritingConfig, BuyingConfig):
             f"{flagged_by(bar_on_its_ticks(None))}.",
         ),
         check_per_partition(NAME, session_completeness.CHECK, session_completeness.DESCRIPTION),
+        check_per_partition(NAME, legacy_agreement.CHECK, legacy_agreement.DESCRIPTION),
     ],
     metadata=table(
         CLEAN.name,
@@ -109,10 +111,12 @@ def clean_bars(
     API sells, and legacy ones don't matter; a later run from legacy bars leaves such dates alone.
     """
     completeness = PartitionReport(NAME, session_completeness.CHECK)
-    report = PartitionReport(NAME, CHECK, beside=(completeness,))
+    agreement = PartitionReport(NAME, legacy_agreement.CHECK)
+    report = PartitionReport(NAME, CHECK, beside=(completeness, agreement))
     database = postgres.database()
     scopes = symbol_dates(context)
     from_api = config.source is CleanSource.databento_api
+    agree = partial(legacy_agreement.judge_agreement, report=agreement, from_api=from_api)
     shop = purchases.for_clean(database)
     not_sold = buy_missing(context, database, shop, scopes, config) if from_api else {}
     for scope in scopes:
@@ -130,6 +134,7 @@ def clean_bars(
                 schema,
                 report,
                 completeness,
+                beside=(agree,),
             )
             deliveries = (
                 lead_deliveries(held, shop.raw_dir, market, scope, schema, report, not_sold)
