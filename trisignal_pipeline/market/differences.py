@@ -24,19 +24,35 @@ def differences(ours: Bars, theirs: Bars) -> dict[str, Int64s]:
     Returns:
         `MISSING` minutes that only `theirs` has, `SUPERFLUOUS` ones that only `ours` has, and those
         of both on which a column differs, under `OTHER_` and its name. What never occurs is left
-        out.
+        out. A contract known by its id alone (`#4711`) is not held against one known by its name.
     """
     place, common = positions(ours.ts, theirs.ts)
     _, known = positions(theirs.ts, ours.ts)
     found = {"MISSING": theirs.ts[~known], "SUPERFLUOUS": ours.ts[~common]}
     if common.any():
         mine, other = ours.take(common), theirs.take(place[common])
-        codes = {name: code for code, name in enumerate(mine.contracts)}
-        recoded = np.array([codes.get(name, -1) for name in other.contracts], np.int32)
         for name in COLUMNS:
-            column = recoded[other.contract] if name == "contract" else getattr(other, name)
-            found[f"OTHER_{name.upper()}"] = mine.ts[getattr(mine, name) != column]
+            differs = (
+                _of_other_contracts(mine, other)
+                if name == "contract"
+                else getattr(mine, name) != getattr(other, name)
+            )
+            found[f"OTHER_{name.upper()}"] = mine.ts[differs]
     return {name: minutes for name, minutes in found.items() if len(minutes)}
+
+
+def _of_other_contracts(ours: Bars, theirs: Bars) -> Bools:
+    """Where two series of one length are of other contracts; a name and an id may be the same."""
+    differ = np.array(
+        [
+            [
+                one != other and one.startswith("#") == other.startswith("#")
+                for other in theirs.contracts
+            ]
+            for one in ours.contracts
+        ]
+    )
+    return differ[ours.contract, theirs.contract]
 
 
 def bar_in_words(bars: Bars, ts: int) -> str:
