@@ -8,7 +8,7 @@ from datetime import date
 
 import numpy as np
 
-from trisignal_pipeline.judging import Verdict, minute_verdicts
+from trisignal_pipeline.judging import MOST_FAILURE_CASES, Verdict, minute_verdicts
 from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.prices import points
@@ -69,7 +69,12 @@ def judge_rolls(
 def _with_direction(verdict: Verdict, roll: Roll | None) -> Verdict:
     if roll is None or not roll.backwards:
         return verdict
-    return replace(verdict, by_check={**verdict.by_check, "ROLL_BACK": 1})
+    case = {name: str(value) for name, value in _metadata(roll).items()}
+    return replace(
+        verdict,
+        by_check={**verdict.by_check, "ROLL_BACK": 1},
+        cases=(case, *verdict.cases)[:MOST_FAILURE_CASES],
+    )
 
 
 def _in_words(verdict: Verdict, roll: Roll | None) -> str:

@@ -56,6 +56,11 @@ def test_a_roll_is_told_and_a_roll_back_is_a_warning(pipeline: Pipeline) -> None
     assert (wednesday.passed, wednesday.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "a roll back from NQZ4" in str(wednesday.description)
     assert wednesday.metadata["failed_by_rule"].value == {"ROLL_BACK": 1}
+    cases = wednesday.metadata["failure_cases"]
+    assert isinstance(cases, dg.TableMetadataValue)
+    assert [(case.data["rolled_from"], case.data["rolled_to"]) for case in cases.records] == [
+        ("NQZ4", "NQU4")
+    ]
     assert pipeline.value("SELECT count(*) FROM bias_series_1m_v1") == 3 * BARS
 
     pipeline.materialize_one(WEDNESDAY, [RAW, LEGACY])
