@@ -51,7 +51,7 @@ _RESULTS = {
     "bias_series_1m_v1": "{created_at}",
     "triangle_events_v1": "{id,created_at}",
     "signal_dates": "{completed_at}",
-    "bar_dates": "{completed_at,ingestion_run_id,changed_from,changed_at}",
+    "bar_dates": "{completed_at,ingestion_run_id,changed_from,changed_at,made_from}",
 }
 
 

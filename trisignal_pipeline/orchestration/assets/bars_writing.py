@@ -6,7 +6,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from types import MappingProxyType
 
 import dagster as dg
 import numpy as np
@@ -71,10 +72,12 @@ class BarsWriting:
         *,
         source: str,
         files: Sequence[IngestFile] = (),
+        made_from: Mapping[date, datetime] = MappingProxyType({}),
     ) -> Written:
         """Make what stands of a delivery all that the table holds of `dates`, and report it.
 
-        `files` are what was delivered, in the order that `screened.origin` counts by.
+        `files` are what was delivered, in the order that `screened.origin` counts by. `made_from`
+        are the versions of the legacy dates that clean bars were read from.
         """
         started = time.perf_counter()
         with self.postgres.ingest_run(
@@ -88,6 +91,7 @@ class BarsWriting:
                 screened,
                 source=source,
                 files=files,
+                made_from=made_from,
                 batch_rows=self.config.batch_rows,
                 on_batch=lambda bars: self.progress.advance(self.report.asset, bars),
             )

@@ -32,7 +32,7 @@ from trisignal_pipeline.orchestration.run_scope import SymbolDates, symbol_dates
 from trisignal_pipeline.schemas import bar_on_its_ticks, clean_bar, flagged_by, rejected_by
 from trisignal_pipeline.screening import screen
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from
+from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from, versions
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.lasting_connection import LastingConnection
@@ -138,10 +138,19 @@ def clean_bars(
                     held, database, market, scope, schema, report, config.replace_api_dates
                 )
             )
+            # Known before the bars are read: what changes in between shows as another version.
+            whole = DateRange(scope.dates[0], scope.dates[-1])
+            made_from = {} if from_api else held.repeat(versions, scope.symbol, LEGACY.layer, whole)
             with ahead(deliveries) as screened:
                 for dates, files, bars in screened:
                     progress.begin(NAME, scope.symbol, dates)
-                    writing.write(dates, bars, source=config.source.value, files=files)
+                    writing.write(
+                        dates,
+                        bars,
+                        source=config.source.value,
+                        files=files,
+                        made_from=made_from,
+                    )
             held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)
 
