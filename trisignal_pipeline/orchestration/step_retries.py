@@ -17,7 +17,7 @@ RETRIES_VARIABLE = "TRISIGNAL_RETRIES"
 DEFAULT_RETRIES = 3
 
 FIRST_WAIT_SECONDS = 10.0
-WAITS_GROW_BY = 3
+WAITS_GROW_BY = 3.0
 LONGEST_WAIT_SECONDS = 300.0
 """What asks for a longer pause had better end and say so."""
 
