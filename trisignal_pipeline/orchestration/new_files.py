@@ -56,7 +56,7 @@ def catalogue_new_files(
     description=(
         "Verifies and catalogues the new and changed files of the raw folder. Launched by the "
         "sensors; materialising raw_dbn_files does the same for its own run."
-    )
+    ),
 )
 def read_new_files() -> None:
     """One step, without partitions."""
