@@ -22,6 +22,7 @@ from trisignal_pipeline.commands.refresh import refresh
 from trisignal_pipeline.commands.reingest import reingest
 from trisignal_pipeline.commands.status import status
 from trisignal_pipeline.commands.symbols import symbols
+from trisignal_pipeline.commands.worker import worker
 from trisignal_pipeline.errors import TrisignalError
 
 
@@ -66,6 +67,7 @@ for command in (
     files,
     quarantine,
     revisions,
+    worker,
 ):
     trisignal.add_command(command)
 
