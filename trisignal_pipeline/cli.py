@@ -8,6 +8,7 @@ import click
 
 from trisignal_pipeline.commands.backfill import backfill
 from trisignal_pipeline.commands.bars import bars
+from trisignal_pipeline.commands.code_server import code_server
 from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
@@ -67,6 +68,7 @@ for command in (
     files,
     quarantine,
     revisions,
+    code_server,
     worker,
 ):
     trisignal.add_command(command)

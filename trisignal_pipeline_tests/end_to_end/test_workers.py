@@ -1,38 +1,36 @@
-"""Two workers share a backfill; one is killed in mid-run, and the work ends as on one machine.
+"""A deployment's two workers share a backfill; one is killed, and the work ends as on one machine.
 
-Everything is real: a Redis, the daemon, and workers as `trisignal worker` starts them. The moment
-of the kill is chosen: another session holds bars that the runs are about to write.
+Everything is real: webserver, daemon, code server and workers in processes of their own, configured
+by the files of deploy/, and a Redis. The moment of the kill is chosen: another session holds bars
+that the runs are about to write.
 """
 
 from __future__ import annotations
 
 import os
-import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 import psycopg
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.settings import project_file
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.command_line import COMMAND, wait_until
 from trisignal_pipeline_tests.end_to_end.services import (
     DAEMON,
+    WEBSERVER,
     deployed,
     deployment,
     kill,
     running_redis,
     service,
 )
-from trisignal_pipeline_tests.pipeline import ASSETS, Pipeline, Stored, open_pipeline
+from trisignal_pipeline_tests.end_to_end.webserver import LOCATIONS, Webserver, free_port
+from trisignal_pipeline_tests.pipeline import Pipeline, Stored, open_pipeline
 from trisignal_pipeline_tests.tiny_market import ES, MONDAY, NQ, WEDNESDAY, write_days
 
 DATES = DateRange(MONDAY, WEDNESDAY)
@@ -55,7 +53,17 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
     tmp_path: Path,
 ) -> None:
     write_days(pipeline.raw, DATES, ("NQ", "ES"))
-    logs = {name: tmp_path / f"{name}.log" for name in ("daemon", "one", "other")}
+    keys = [partition_key(symbol, day) for symbol in (NQ, ES) for day in DATES]
+    code_port, web = free_port(), Webserver(free_port())
+    workspace = ("--workspace", str(project_file("deploy") / "workspace.yaml"))
+    commands = {
+        "code": [*COMMAND, "code-server", "--port", str(code_port)],
+        "web": [*WEBSERVER, "--port", str(web.port), *workspace],
+        "daemon": [*DAEMON, *workspace],
+        "one": [*COMMAND, "worker"],
+        "other": [*COMMAND, "worker"],
+    }
+    logs = {name: tmp_path / f"{name}.log" for name in commands}
     with ExitStack() as stack:
         terminal = deployment(
             tmp_path,
@@ -64,30 +72,28 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
             TRISIGNAL_DATABASE_URL=pipeline.database.url,
             TRISIGNAL_DAGSTER_DATABASE_URL=pipeline.dagster_url,
             TRISIGNAL_BROKER_URL=stack.enter_context(running_redis(tmp_path, PASSWORD)),
+            CODE_SERVER_HOST="127.0.0.1",
+            CODE_SERVER_PORT=str(code_port),
             # How often the daemon looks for runs that are to be launched again.
             DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS="1",
         )
-        with pipeline.instance() as instance:
-            _request_backfill(
-                instance, [partition_key(symbol, day) for symbol in (NQ, ES) for day in DATES]
-            )
         held = stack.enter_context(ExitStack())
         for symbol in (NQ, ES):
             held.enter_context(_bar_held(pipeline, symbol))
-        workspace = ("--workspace", str(project_file("workspace.yaml")))
-        stack.enter_context(service(terminal, [*DAEMON, *workspace], logs["daemon"]))
-        one, other = (
-            stack.enter_context(service(terminal, [*COMMAND, "worker"], logs[name]))
-            for name in ("one", "other")
-        )
-        # While the services start.
+        instance = stack.enter_context(pipeline.instance())
+        services = {
+            name: stack.enter_context(service(terminal, command, logs[name]))
+            for name, command in commands.items()
+        }
+        wait_until(lambda: _has_loaded(web), "webserver that has loaded everything")
+        web.launch_many(keys)
+        # While the daemon gets to it.
         folder = tmp_path / "one machine"
         alone = _on_one_machine(server, migrated_template, dagster_template, folder)
 
-        instance = stack.enter_context(pipeline.instance())
         wait_until(lambda: _waiting(pipeline) == 2, "two runs at work")
-        lost, kept = (_run_of(instance, worker.pid) for worker in (one, other))
-        kill(one)
+        lost, kept = (_run_of(instance, services[name].pid) for name in ("one", "other"))
+        kill(services["one"])
         held.close()
 
         def retries() -> list[dg.DagsterRun]:
@@ -113,24 +119,11 @@ def _on_one_machine(
         return pipeline.results()
 
 
-def _request_backfill(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
-    """What the dialogue of the asset page does."""
-    with disable_dagster_warnings():
-        instance.add_backfill(
-            PartitionBackfill.from_asset_partitions(
-                backfill_id=uuid.uuid4().hex[:8],
-                asset_graph=build_defs().resolve_asset_graph(),
-                partition_names=keys,
-                asset_selection=[dg.AssetKey(name) for name in ASSETS],
-                backfill_timestamp=time.time(),
-                tags={},
-                dynamic_partitions_store=instance,
-                all_partitions=False,
-                title=None,
-                description=None,
-                run_config=None,
-            )
-        )
+def _has_loaded(web: Webserver) -> bool:
+    if not web.answers():
+        return False
+    [location] = web.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+    return (location["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation"
 
 
 @contextmanager
