@@ -3,11 +3,12 @@
 The classes of `dagster-postgres` open a new connection for every statement, and Dagster writes
 several statements per partition: for a range of a few months the handshakes cost more than the
 work. Here one pool serves a whole instance, an event and what follows from it are one transaction,
-and what Dagster plans for a range is written in batches. What is stored, and in which tables, is
-Dagster's own affair and unchanged.
+and what Dagster plans for a range and what checks find on it is written in batches. What is stored,
+and in which tables, is Dagster's own affair and unchanged.
 
 `dagster.yaml` names `PooledStorage`. Whatever reads that file (the webserver, the daemon, a run
-worker, `dagster dev` started by hand) thereby finds the embedded server running.
+worker, `dagster dev` started by hand) thereby finds the embedded server running, or doesn't start
+on a database of one's own whose schema is another than the code's.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from trisignal_pipeline.errors import (
     NotPermittedError,
 )
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE, dagster_database_url
+from trisignal_pipeline.orchestration.startup import require_schema
+from trisignal_pipeline.orchestration.waiting_evaluations import WaitingEvaluations
 from trisignal_pipeline.settings import Settings
 
 CONNECTIONS_KEPT = 2
@@ -208,6 +211,7 @@ class PooledEventLogStorage(PostgresEventLogStorage):
         self._engine = pool.engine
         self._held = threading.local()
         self._known_tables: set[str] = set()
+        self._evaluations = WaitingEvaluations()
 
     def make_tables(self) -> None:
         """Make the tables; safe to repeat."""
@@ -226,6 +230,8 @@ class PooledEventLogStorage(PostgresEventLogStorage):
 
         An instance disposes of its event log last, and of its schedule storage never.
         """
+        for run_id in self._evaluations.runs():
+            self._store_evaluations(self._evaluations.take(run_id))
         super().dispose()
         self._pool.engine.dispose()
 
@@ -260,9 +266,28 @@ class PooledEventLogStorage(PostgresEventLogStorage):
         return table_name in self._known_tables
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event and what follows from it, or nothing at all."""
+        """Store an event and what follows from it, or nothing at all.
+
+        Evaluations that a step tells of wait for each other: whatever it tells next, be it that its
+        check is done or that it failed, comes after them.
+        """
+        if self._evaluations.add(event):
+            if self._evaluations.count(event.run_id) >= EVENT_BATCH_SIZE:
+                self._store_evaluations(self._evaluations.take(event.run_id))
+            return
         with self._one_transaction():
+            self._store_evaluations(self._evaluations.take(event.run_id))
             super().store_event(event)
+
+    def _store_evaluations(self, events: Sequence[EventLogEntry]) -> None:
+        if not events:
+            return
+        with self._one_transaction() as connection:
+            inserted = connection.execute(
+                self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+            )
+            for entry, event_id in zip(events, inserted.scalars(), strict=True):
+                self.store_asset_check_event(entry, int(event_id))
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events, those of planned materialisations with one statement for all.
@@ -275,6 +300,8 @@ class PooledEventLogStorage(PostgresEventLogStorage):
             is_plan = entry.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
             (planned if is_plan else others).append(entry)
         with self._one_transaction() as connection:
+            for run_id in {entry.run_id for entry in events}:
+                self._store_evaluations(self._evaluations.take(run_id))
             if planned:
                 inserted = connection.execute(
                     self.prepare_insert_event_batch(planned).returning(SqlEventLogStorageTable.c.id)
@@ -349,8 +376,15 @@ class PooledStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage on the database that the environment names, with its server running."""
-        return cls(dagster_database_url(Settings.from_environment()), inst_data)
+        """The storage on the database that the environment names, with its server running.
+
+        Raises:
+            SchemaVersionError: the bars' own database has another schema than the code.
+            TrisignalError: as `require_schema` and `dagster_database_url` say.
+        """
+        settings = Settings.from_environment()
+        require_schema(settings)
+        return cls(dagster_database_url(settings), inst_data)
 
     @property
     def run_storage(self) -> PooledRunStorage:

@@ -20,6 +20,7 @@ from trisignal_pipeline_tests.benchmarks.measurement import machine, measure, sh
 SUBJECTS = {
     "backfill": "three months of NQ, from files to triangles, through Dagster",
     "decade": "ten years of the same from generated files",
+    "daemon": "the same ten years as a backfill that the daemon runs",
     "catalogue": "verifying DBN files, and reading them",
     "bars": "bars from DBN files into PostgreSQL, and from legacy to clean",
     "history": "a file of a gigabyte: how much memory it takes",
@@ -31,8 +32,8 @@ SUBJECTS = {
 @click.command()
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
-    """Measure SUBJECTs (all by default): backfill, decade, catalogue, bars, history, signal,
-    new_day."""
+    """Measure SUBJECTs (all by default): backfill, decade, daemon, catalogue, bars, history,
+    signal, new_day."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,14 @@ class Trisignal:
         """Run it to its end."""
         program = Path(sys.executable).with_name("trisignal")
         return timed([str(program), *arguments], self._environment())
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one that goes on until it is told to stop; what it says goes to a file."""
+        program = Path(sys.executable).with_name("trisignal")
+        with (self.home.parent / f"{arguments[0]}.log").open("wb") as log:
+            return subprocess.Popen(
+                [str(program), *arguments], env=self._environment(), stdout=log, stderr=log
+            )
 
     def generate(self, root: str, start: date, end: date) -> Ran:
         """Fill the raw folder, in a process of its own: the market takes memory to make."""

@@ -140,9 +140,11 @@ class QuickCommandLine:
         self.patch.delenv(URL_VARIABLE, raising=False)
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
-    """Look again and again until `condition` holds."""
+def wait_until(
+    condition: Callable[[], bool], what: str, *, seconds: float = 120, every: float = 0.05
+) -> None:
+    """Look again and again, `every` so many seconds, until `condition` holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
-        time.sleep(0.05)
+        time.sleep(every)

@@ -12,7 +12,16 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
+from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    DagsterEvent,
+    DagsterEventType,
+    StepSuccessData,
+)
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import serialize_value
@@ -20,7 +29,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 from trisignal_pipeline.errors import DatabaseUnavailableError
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
-from trisignal_pipeline.orchestration.dagster_storage import PooledStorage
+from trisignal_pipeline.orchestration.dagster_storage import EVENT_BATCH_SIZE, PooledStorage
 from trisignal_pipeline.settings import project_file
 
 TABLES_AND_INDEXES = """
@@ -243,7 +252,7 @@ def test_plans_stored_together_are_those_that_dagster_stores_one_by_one(
     assert {run for _, run, _ in assets()} == {"together"}
 
 
-def _evaluation(run_id: str) -> EventLogEntry:
+def _evaluation(run_id: str, partition: str | None = None, *, passed: bool = True) -> EventLogEntry:
     return _entry(
         run_id,
         DagsterEvent(
@@ -251,24 +260,127 @@ def _evaluation(run_id: str) -> EventLogEntry:
             job_name="job",
             step_key="a",
             event_specific_data=dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey("a"), check_name="c", passed=True, metadata={}
+                asset_key=dg.AssetKey("a"),
+                check_name="c",
+                passed=passed,
+                metadata={},
+                partition=partition,
             ),
         ),
     )
+
+
+def _step_success(run_id: str) -> EventLogEntry:
+    return _entry(
+        run_id,
+        DagsterEvent(
+            event_type_value=DagsterEventType.STEP_SUCCESS.value,
+            job_name="job",
+            step_key="a",
+            event_specific_data=StepSuccessData(duration_ms=1.0),
+        ),
+    )
+
+
+def _check_planned(run_id: str, partition: str) -> EventLogEntry:
+    return _entry(
+        run_id,
+        DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+            job_name="job",
+            step_key="a",
+            event_specific_data=AssetCheckEvaluationPlanned(
+                asset_key=dg.AssetKey("a"),
+                check_name="c",
+                partitions_subset=DefaultPartitionsSubset({partition}),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_evaluations_stored_together_are_those_that_dagster_stores_one_by_one(
+    dagster_database: str, url: str, storage: PooledStorage, planned: bool
+) -> None:
+    def stored(run_id: str) -> list[tuple[object, ...]]:
+        rows = _query(
+            dagster_database,
+            "SELECT event, dagster_event_type, step_key, asset_key, partition, timestamp "
+            f"FROM event_logs WHERE run_id = '{run_id}' ORDER BY id",
+        )
+        checks = _query(
+            dagster_database,
+            "SELECT c.evaluation_event, c.asset_key, c.check_name, c.partition, "
+            "c.execution_status, c.evaluation_event_timestamp, "
+            "c.evaluation_event_storage_id - (SELECT min(id) FROM event_logs WHERE "
+            f"run_id = '{run_id}') FROM asset_check_executions c WHERE run_id = '{run_id}' "
+            "ORDER BY c.partition",
+        )
+        assert len(checks) == 3
+        return [(str(event).replace(run_id, "a run"), *others) for event, *others in rows + checks]
+
+    def told(run_id: str) -> list[EventLogEntry]:
+        keys = [f"2024-01-0{day}|ES" for day in (1, 2, 3)]
+        return [
+            *([_check_planned(run_id, key) for key in keys] if planned else []),
+            *(_evaluation(run_id, key, passed=key != keys[1]) for key in keys),
+            _step_success(run_id),
+        ]
+
+    stock = PostgresEventLogStorage(url)
+    for event in told("one-by-one"):
+        stock.store_event(event)
+
+    for event in told("together"):
+        storage.event_log_storage.store_event(event)
+
+    assert stored("together") == stored("one-by-one")
+
+
+def test_evaluations_of_a_step_wait_for_what_it_tells_next(
+    dagster_database: str, storage: PooledStorage
+) -> None:
+    def stored() -> list[tuple[object, ...]]:
+        return _query(
+            dagster_database, "SELECT run_id, dagster_event_type FROM event_logs ORDER BY id"
+        )
+
+    events = storage.event_log_storage
+    evaluation, success = "ASSET_CHECK_EVALUATION", "STEP_SUCCESS"
+    events.store_event(_evaluation("this"))
+    events.store_event(_evaluation("that"))
+    assert stored() == []
+
+    events.store_event(_step_success("this"))
+    assert stored() == [("this", evaluation), ("this", success)]
+
+    events.dispose()
+    assert stored() == [("this", evaluation), ("this", success), ("that", evaluation)]
+
+
+def test_no_more_evaluations_wait_than_fit_into_a_batch(
+    dagster_database: str, storage: PooledStorage
+) -> None:
+    for number in range(EVENT_BATCH_SIZE + 1):
+        storage.event_log_storage.store_event(_evaluation("run", f"{number}|ES"))
+
+    assert _query(dagster_database, "SELECT count(*) FROM event_logs") == [(EVENT_BATCH_SIZE,)]
 
 
 def test_an_event_is_stored_with_all_that_follows_from_it_or_not_at_all(
     dagster_database: str, storage: PooledStorage
 ) -> None:
     events = storage.event_log_storage
-    events.store_event(_evaluation("whole"))
+    for event in (_evaluation("whole"), _step_success("whole")):
+        events.store_event(event)
     with psycopg.connect(dagster_database) as connection:
         connection.execute("ALTER TABLE asset_check_executions RENAME TO out_of_the_way")
 
+    events.store_event(_evaluation("half"))
     with pytest.raises(Exception, match="asset_check_executions"):
-        events.store_event(_evaluation("half"))
+        events.store_event(_step_success("half"))
 
-    assert _query(dagster_database, "SELECT run_id FROM event_logs") == [("whole",)]
+    assert _query(dagster_database, "SELECT DISTINCT run_id FROM event_logs") == [("whole",)]
     events.store_event(_planned("afterwards", "a", "2024-01-01|ES"))
     assert ("afterwards",) in _query(dagster_database, "SELECT run_id FROM event_logs")
 

@@ -29,6 +29,7 @@ from trisignal_pipeline.orchestration.partition_checks import check_done
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.orchestration.step_retries import tried_again
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.locks import symbol_lock
@@ -125,6 +126,7 @@ class SignalsConfig(dg.Config):
     backfill_policy=ONE_RUN_A_RANGE,
     can_subset=True,
 )
+@tried_again
 def signals(
     context: dg.AssetExecutionContext,
     config: SignalsConfig,
