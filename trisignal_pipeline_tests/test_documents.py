@@ -215,7 +215,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @every_document
 def test_every_file_of_the_project_that_is_named_exists(document: Path) -> None:
-    named = re.compile(r"(trisignal_pipeline|trisignal_pipeline_tests|database|docs|pine)/[\w./-]+")
+    named = re.compile(
+        r"(trisignal_pipeline|trisignal_pipeline_tests|database|deploy|docs|pine)/[\w./-]+"
+    )
     for span in code_spans(document.read_text("utf-8")):
         if named.fullmatch(span):
             assert (ROOT / span).exists(), span
