@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
@@ -25,7 +25,17 @@ from trisignal_pipeline.market.sessions import VERIFIED_SPAN, expected_minutes, 
 from trisignal_pipeline.market.symbols import TriangleFilters
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
+from trisignal_pipeline.orchestration.new_files import STILL_SECONDS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
+from trisignal_pipeline.orchestration.recent_dates_sensor import (
+    AFTER_THE_SCHEDULE,
+    IN_VAIN_FOR,
+    SOONEST_ASKED_AGAIN,
+)
+from trisignal_pipeline.orchestration.step_retries import FIRST_WAIT_SECONDS as FIRST_STEP_WAIT
+from trisignal_pipeline.orchestration.step_retries import LONGEST_WAIT_SECONDS as LONGEST_STEP_WAIT
+from trisignal_pipeline.orchestration.step_retries import WAITS_GROW_BY
+from trisignal_pipeline.orchestration.unasked_runs import FIRST_PAUSE, LONGEST_PAUSE
 from trisignal_pipeline.schemas import rule_wordings
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
@@ -302,6 +312,17 @@ def test_batches_retries_and_patience_are_as_stated() -> None:
     assert f"batches of {DEFAULT_BATCH_ROWS}," in text
     assert f"After {MOST_ATTEMPTS} attempts" in text
     assert f"waits up to {DEFAULT_PATIENCE_SECONDS // 60} minutes" in text
+
+
+def test_waits_of_the_daemon_are_as_stated() -> None:
+    text = " ".join((ROOT / "docs/DAILY_OPERATION.md").read_text("utf-8").split())
+    waits = [f"{FIRST_STEP_WAIT * WAITS_GROW_BY**retried:g} s" for retried in range(3)]
+    assert f"after {', '.join(waits)}, at most {LONGEST_STEP_WAIT:g} s" in text
+    assert f"waits {FIRST_PAUSE.seconds // 60} minutes before" in text
+    assert LONGEST_PAUSE == IN_VAIN_FOR == timedelta(days=1)
+    assert timedelta(minutes=15) == AFTER_THE_SCHEDULE
+    assert timedelta(hours=1) == SOONEST_ASKED_AGAIN
+    assert STILL_SECONDS == 60
 
 
 @dataclass(frozen=True)
