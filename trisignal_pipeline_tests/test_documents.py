@@ -29,12 +29,13 @@ from trisignal_pipeline.orchestration.new_files import STILL_SECONDS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
 from trisignal_pipeline.orchestration.recent_dates_sensor import (
     AFTER_THE_SCHEDULE,
+    DEFAULT_KEEP_CURRENT_DAYS,
     IN_VAIN_FOR,
     SOONEST_ASKED_AGAIN,
 )
+from trisignal_pipeline.orchestration.step_retries import DEFAULT_RETRIES, WAITS_GROW_BY
 from trisignal_pipeline.orchestration.step_retries import FIRST_WAIT_SECONDS as FIRST_STEP_WAIT
 from trisignal_pipeline.orchestration.step_retries import LONGEST_WAIT_SECONDS as LONGEST_STEP_WAIT
-from trisignal_pipeline.orchestration.step_retries import WAITS_GROW_BY
 from trisignal_pipeline.orchestration.unasked_runs import FIRST_PAUSE, LONGEST_PAUSE
 from trisignal_pipeline.schemas import rule_wordings
 from trisignal_pipeline.settings import Settings
@@ -199,6 +200,9 @@ def test_the_table_of_settings_is_complete_and_states_the_defaults() -> None:
     assert table["TRISIGNAL_DATABASE_URL"] == "the embedded server"
     assert table["TRISIGNAL_FIRST_DATE"] == str(CME_HISTORY_START)
     assert table["TRISIGNAL_CONCURRENT_RUNS"] == str(DEFAULT_CONCURRENT_RUNS)
+    assert table["TRISIGNAL_DAILY_BUDGET_USD"] == f"{DEFAULT_BUDGET_USD:g}"
+    assert table["TRISIGNAL_KEEP_CURRENT_DAYS"] == str(DEFAULT_KEEP_CURRENT_DAYS)
+    assert table["TRISIGNAL_RETRIES"] == str(DEFAULT_RETRIES)
 
 
 def anchors(document: Path) -> set[str]:
