@@ -27,8 +27,10 @@ MINUTES_PER_DAY = 24 * 60
 SHORT_MINUTES = 6 * 60
 """What trades no longer than this is drawn in 1-minute candles, a whole day in 5-minute ones."""
 
-_INCHES = (13.0, 7.6)
-_DPI = 110
+# Dagster shows a picture as large as it is and cuts what is wider than its dialogue: 80 % of the
+# window, some 970 pixels on a small laptop.
+_INCHES = (9.6, 6.4)
+_DPI = 100
 _RISING, _FALLING = "#26a69a", "#ef5350"
 _BULL, _BEAR = "#00695c", "#b71c1c"
 _BIAS_COLOURS = {BULLISH: "#26a69a", BEARISH: "#ef5350", NEUTRAL: "#cfd8dc"}
@@ -72,7 +74,7 @@ class Candles:
 
 
 def session_png(session: Session) -> bytes:
-    """The picture of `session`, some 1,430 x 840 pixels.
+    """The picture of `session`, 960 x 640 pixels.
 
     Raises:
         InvalidBarsError: there are no bars to draw, or the biases are those of others.
@@ -111,10 +113,10 @@ def draw(session: Session) -> Figure:
         gridspec_kw={
             "height_ratios": [4.6, 1],
             "hspace": 0.03,
-            "left": 0.035,
-            "right": 0.94,
+            "left": 0.036,
+            "right": 0.932,
             "top": 0.9,
-            "bottom": 0.045,
+            "bottom": 0.04,
         },
     )
     candles = candles_of(session.bars, session.day)
@@ -167,10 +169,10 @@ def _draw_candles(axes: Axes, candles: Candles) -> None:
         ),
         axis=1,
     )
-    axes.add_collection(LineCollection(list(wicks), colors=colours, linewidths=0.8, gid="wicks"))
+    axes.add_collection(LineCollection(list(wicks), colors=colours, linewidths=0.7, gid="wicks"))
     axes.add_collection(
         PolyCollection(
-            list(bodies), facecolors=colours, edgecolors=colours, linewidths=0.6, gid="bodies"
+            list(bodies), facecolors=colours, edgecolors=colours, linewidths=0.4, gid="bodies"
         )
     )
     low, high = float(candles.low.min()), float(candles.high.max())
@@ -187,14 +189,14 @@ def _draw_triangles(axes: Axes, session: Session, candles: Candles) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     for code, name, marker, colour, edge, away in (
-        (BULLISH, "BULL", "^", _BULL, candles.low, -6),
-        (BEARISH, "BEAR", "v", _BEAR, candles.high, 6),
+        (BULLISH, "BULL", "^", _BULL, candles.low, -5),
+        (BEARISH, "BEAR", "v", _BEAR, candles.high, 5),
     ):
         rows = session.direction == code
         axes.scatter(
             minutes[rows] + 0.5,
             edge[candle[rows]],
-            s=30,
+            s=16,
             marker=marker,
             color=colour,
             linewidths=0,
@@ -216,7 +218,7 @@ def _draw_rolls(axes: Axes, session: Session) -> None:
             (at, 0.02),
             xycoords=axes.get_xaxis_transform(),
             color=_INK,
-            fontsize=9,
+            fontsize=8,
         )
 
 
@@ -241,7 +243,7 @@ def _draw_ribbons(axes: Axes, session: Session) -> None:
         extent=(0, MINUTES_PER_DAY, len(TIMEFRAMES), 0),
         gid="ribbons",
     )
-    axes.set_yticks(np.arange(len(TIMEFRAMES)) + 0.5, TIMEFRAMES, fontsize=9, color=_INK)
+    axes.set_yticks(np.arange(len(TIMEFRAMES)) + 0.5, TIMEFRAMES, fontsize=8, color=_INK)
     for edge in range(1, len(TIMEFRAMES)):
         axes.axhline(edge, color="white", linewidth=2)
     axes.tick_params(length=0)
@@ -262,7 +264,7 @@ def _draw_times(price: Axes, ribbons: Axes, session: Session) -> None:
     ribbons.set_xticks(
         list(ticks),
         [f"{tick // 60:02d}:{tick % 60:02d}" for tick in ticks],
-        fontsize=9,
+        fontsize=8,
         color=_INK,
     )
     price.tick_params(axis="x", length=0, labelbottom=False)
@@ -270,7 +272,7 @@ def _draw_times(price: Axes, ribbons: Axes, session: Session) -> None:
     low, high = price.get_ylim()
     decimals = max(0, math.ceil(-math.log10((high - low) / 10)))
     price.yaxis.set_major_formatter(lambda value, _: f"{value:,.{decimals}f}")
-    price.tick_params(axis="y", labelsize=9, labelcolor=_INK, length=0)
+    price.tick_params(axis="y", labelsize=8, labelcolor=_INK, length=0)
     price.grid(color=_GRID, linewidth=0.8)
     price.set_axisbelow(True)
     for axes in (price, ribbons):
@@ -289,19 +291,19 @@ def _write_titles(axes: Axes, session: Session, candles: Candles) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.text(
-        0.035,
+        0.036,
         0.955,
         f"{session.symbol}   {session.day:%a %Y-%m-%d}   {contracts}",
-        fontsize=14,
+        fontsize=12,
         fontweight="bold",
         color=_INK,
     )
     figure.text(
-        0.035,
-        0.918,
+        0.036,
+        0.916,
         f"{len(bars):,} bars as {candles.period}-minute candles, {len(session.triangle_ts)} "
         "triangles; times are UTC",
-        fontsize=10,
+        fontsize=8.5,
         color=_INK,
     )
     markers, _ = axes.get_legend_handles_labels()
@@ -312,13 +314,14 @@ def _write_titles(axes: Axes, session: Session, candles: Candles) -> None:
     figure.legend(
         handles=[*markers, *patches],
         loc="upper right",
-        bbox_to_anchor=(0.945, 0.965),
+        bbox_to_anchor=(0.94, 0.952),
         ncols=5,
         frameon=False,
-        fontsize=10,
+        fontsize=8.5,
         labelcolor=_INK,
         handletextpad=0.4,
-        columnspacing=1.4,
+        handlelength=1.4,
+        columnspacing=1.2,
     )
 
 
