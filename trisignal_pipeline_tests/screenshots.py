@@ -11,11 +11,12 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import partition_key
-from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK
+from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_history
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.browser import CHROMIUM, Browser, opened
 from trisignal_pipeline_tests.end_to_end.command_line import CommandLine, wait_until
@@ -26,6 +27,8 @@ from trisignal_pipeline_tests.tiny_market import NQ
 _IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _TUESDAY = SAMPLE_WEEK.start.replace(day=18)
 _DATES = DateRange(_TUESDAY, _TUESDAY.replace(day=20))
+_YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+_NEWEST = DateRange(_YESTERDAY - timedelta(days=27), _YESTERDAY)
 _PATIENCE_SECONDS = 300.0
 
 
@@ -36,13 +39,18 @@ def take(folder: Path) -> None:
         # A year of partitions, so that the week is to be seen among them.
         terminal = CommandLine.with_home(home, TRISIGNAL_FIRST_DATE="2024-06-01")
         terminal.succeed("demo")
+        # Plots show the newest partitions, which the demo's week is none of.
+        write_history(
+            Path(terminal.settings["TRISIGNAL_RAW_DIR"]), "NQ", _NEWEST.start, _NEWEST.end
+        )
+        terminal.succeed("backfill", NQ, "--start", str(_NEWEST.start), "--end", str(_NEWEST.end))
         web = Webserver(free_port())
         try:
             with terminal.started("dev", "--port", str(web.port), log=home / "log") as dev:
                 wait_until(web.answers, "answer", seconds=_PATIENCE_SECONDS)
                 wait_until(web.daemons_are_well, "healthy daemon", seconds=_PATIENCE_SECONDS)
                 for width, height, scene in (
-                    (1500, 560, _graph),
+                    (1560, 520, _graph),
                     (1280, 860, _launch),
                     (1280, 720, _plots),
                     (1280, 860, _partition),
@@ -63,9 +71,9 @@ def _shoot(browser: Browser, folder: Path, name: str) -> None:
 
 
 def _graph(browser: Browser, _: Webserver, folder: Path) -> None:
-    browser.open_graph(("raw", "bars", "signal"))
-    browser.page.get_by_text("Hide navigation").click()
-    browser.page.get_by_text("clean_bars").first.wait_for()
+    browser.open_graph()
+    browser.unfold_groups()
+    browser.page.get_by_text("Partitions", exact=True).first.wait_for()
     _shoot(browser, folder, "asset-graph")
 
 
@@ -82,9 +90,9 @@ def _launch(browser: Browser, _: Webserver, folder: Path) -> None:
 
 def _plots(browser: Browser, _: Webserver, folder: Path) -> None:
     browser.open_asset(TRIANGLES, "overview")
-    plots = browser.page.get_by_role("button", name="Plots")
-    plots.click()
-    plots.evaluate("button => button.scrollIntoView()")
+    browser.page.get_by_text("Plots", exact=True).first.click()
+    browser.page.get_by_text("Metadata", exact=True).first.evaluate("e => e.scrollIntoView()")
+    browser.page.locator("canvas").first.wait_for()
     _shoot(browser, folder, "plots")
 
 

@@ -41,11 +41,16 @@ class Browser:
         """Go to a page of the UI."""
         self.page.goto(f"http://127.0.0.1:{self.port}/{path}")
 
-    def open_graph(self, groups: tuple[str, ...] = ()) -> None:
-        """The graph of all assets, with `groups` unfolded."""
-        unfolded = ",".join(f"trisignal:__repository__:{group}" for group in groups)
-        self.open(f"asset-groups?expanded={quote(unfolded)}" if groups else "asset-groups")
+    def open_graph(self) -> None:
+        """The graph of all assets."""
+        self.open("asset-groups")
         self.button("Materialize all").wait_for()
+
+    def unfold_groups(self) -> None:
+        """Let the graph show every asset, and the page nothing beside it."""
+        self.page.get_by_text("Hide navigation").click()
+        self.page.locator("[aria-label='panel_show_right']").first.click()
+        self.page.keyboard.press("Alt+e")
 
     def open_asset(self, asset: str, view: str, partition: str = "") -> None:
         """A tab of an asset's page."""
@@ -71,7 +76,8 @@ class Browser:
 
     def follow_backfill(self) -> str:
         """Go to the page of the backfill just launched; return its id."""
-        self.button("View").click()
+        self.page.get_by_text("Created backfill").wait_for()
+        self.page.get_by_text("View", exact=True).last.click()
         self.page.wait_for_url(re.compile("/runs/b/"))
         return self.page.url.partition("/runs/b/")[2].partition("?")[0]
 
