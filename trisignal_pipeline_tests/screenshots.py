@@ -52,7 +52,7 @@ def take(folder: Path) -> None:
                 for width, height, scene in (
                     (1560, 520, _graph),
                     (1280, 860, _launch),
-                    (1280, 720, _plots),
+                    (1280, 860, _plots),
                     (1280, 860, _partition),
                 ):
                     with opened(web.port, width=width, height=height) as browser:
@@ -91,8 +91,8 @@ def _launch(browser: Browser, _: Webserver, folder: Path) -> None:
 def _plots(browser: Browser, _: Webserver, folder: Path) -> None:
     browser.open_asset(TRIANGLES, "overview")
     browser.page.get_by_text("Plots", exact=True).first.click()
-    browser.page.get_by_text("Metadata", exact=True).first.evaluate("e => e.scrollIntoView()")
     browser.page.locator("canvas").first.wait_for()
+    browser.page.get_by_text("Metadata", exact=True).first.evaluate("e => e.scrollIntoView()")
     _shoot(browser, folder, "plots")
 
 
