@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline_tests.pipeline import ASSETS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -82,9 +83,11 @@ class Browser:
         return self.page.url.partition("/runs/b/")[2].partition("?")[0]
 
     def wait_for_success(self, seconds: float) -> None:
-        """Wait until the page of a backfill calls it done."""
-        self.page.get_by_text("Succeeded", exact=True).first.wait_for(timeout=seconds * 1000)
-        self.page.get_by_text("100% completed").first.wait_for()
+        """Wait until the page of a backfill of every asset calls all of it done."""
+        done = self.page.get_by_text("100% completed").nth(len(ASSETS) - 1)
+        done.wait_for(timeout=seconds * 1000)
+        # The other one heads a column.
+        self.page.get_by_text("Succeeded", exact=True).nth(1).wait_for(timeout=seconds * 1000)
 
     def show_picture(self) -> Locator:
         """Open the picture of the partition that is shown."""

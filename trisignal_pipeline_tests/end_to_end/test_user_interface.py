@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,73 +64,94 @@ def _write_files(folder: Path) -> None:
             write_day(folder, day, root, month=month)
 
 
-@pytest.fixture(scope="module")
-def launched(
+# One test, since the fixture of several would be made anew in each process of the suite.
+def test_every_way_of_launching_gives_what_a_backfill_gives_and_the_wrong_ones_are_refused(
+    pipeline: Pipeline,
     server: EmbeddedServer,
     migrated_template: str,
     dagster_template: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Launched]:
-    """Launch in every way, right and wrong, on one webserver and one daemon."""
-    folder = tmp_path_factory.mktemp("ui")
-    with open_pipeline(server, migrated_template, dagster_template, folder) as pipeline:
-        _write_files(pipeline.raw)
-        pipeline.set("GLBX.MDP3:RTY", is_active=False)
-        terminal = CommandLine.with_home(
-            folder,
-            pipeline.raw,
-            TRISIGNAL_DATABASE_URL=pipeline.database.url,
-            TRISIGNAL_DAGSTER_DATABASE_URL=pipeline.dagster_url,
-            TRISIGNAL_FIRST_DATE=str(DATES.start),
+    tmp_path: Path,
+) -> None:
+    launched = _launch_in_every_way(pipeline, tmp_path)
+
+    _expect_the_job_refused(launched)
+    _expect_the_reverse_range_refused(launched)
+    keys = {partition_key(symbol, day) for symbol in SYMBOLS for day in DATES}
+    for asset in ASSETS:
+        assert set(pipeline.materializations(asset)) == keys
+        assert set(pipeline.evaluations(asset)) == keys
+    results = pipeline.results()
+    assert results["market_bars_ohlcv_1m_clean"].rows == len(SYMBOLS) * len(WEEKDAYS) * BARS
+    folder = tmp_path / "in process"
+    with open_pipeline(server, migrated_template, dagster_template, folder) as other:
+        _write_files(other.raw)
+        for symbol in SYMBOLS:
+            assert other.backfill(FIRST, LAST, symbol=symbol).run_ids
+        assert other.results() == results
+    if launched.seen is None:
+        pytest.skip("all but the clicking is proved: there is no chromium on this machine")
+    _expect_the_ui_to_show_it(launched.seen)
+
+
+def _launch_in_every_way(pipeline: Pipeline, folder: Path) -> Launched:
+    """Launch right and wrong runs and backfills, on one webserver and one daemon."""
+    _write_files(pipeline.raw)
+    pipeline.set("GLBX.MDP3:RTY", is_active=False)
+    terminal = CommandLine.with_home(
+        folder,
+        pipeline.raw,
+        TRISIGNAL_DATABASE_URL=pipeline.database.url,
+        TRISIGNAL_DAGSTER_DATABASE_URL=pipeline.dagster_url,
+        TRISIGNAL_FIRST_DATE=str(DATES.start),
+    )
+    web, log = Webserver(free_port()), folder / "log"
+    with terminal.started("dev", "--port", str(web.port), log=log) as dev:
+
+        def wait(condition: Callable[[], bool], what: str) -> None:
+            def alive() -> bool:
+                assert dev.poll() is None, log.read_text()
+                return condition()
+
+            _wait_until(alive, what)
+
+        wait(web.answers, "answer")
+        assert web.repository()
+        wait(web.daemons_are_well, "healthy daemon")
+
+        one = web.launch_one(partition_key(NQ, FIRST))
+        refused_run = web.launch_run(
+            {START: partition_key(NQ, FIRST), END: partition_key(ES, LAST)}
         )
-        web, log = Webserver(free_port()), folder / "log"
-        with terminal.started("dev", "--port", str(web.port), log=log) as dev:
+        right = [
+            web.launch_keys([partition_key(symbol, FIRST) for symbol in (NQ, ES)]),
+            web.launch_range(partition_key(ES, DATES.start), partition_key(ES, FIRST)),
+        ]
+        refused_job = web.launch_job(
+            "daily_bars", [partition_key(NQ, day) for day in (FIRST, LAST)]
+        )
+        refused_range = web.launch_range(partition_key(NQ, FIRST), partition_key(ES, LAST))
+        seen = _click_through(web.port, pipeline) if CHROMIUM else None
+        terminal.succeed("backfill", NQ, "--start", str(LAST), "--end", str(LAST))
+        wait(lambda: web.run_is_over(one), "end of the run")
+        wait(lambda: all(map(web.backfill_is_over, right)), "end of the backfills")
+        wait(lambda: web.run_status(refused_run) == "FAILURE", "refusal of the run")
+        for wrong in (refused_job, refused_range):
+            wait(lambda one=wrong: web.backfill_has_failed(one), "refusal")  # type: ignore[misc]
 
-            def wait(condition: Callable[[], bool], what: str) -> None:
-                def alive() -> bool:
-                    assert dev.poll() is None, log.read_text()
-                    return condition()
+        everything = web.launch_everything()
+        wait(lambda: web.backfill_is_over(everything), "end of the backfill of everything")
 
-                _wait_until(alive, what)
-
-            wait(web.answers, "answer")
-            assert web.repository()
-            wait(web.daemons_are_well, "healthy daemon")
-
-            one = web.launch_one(partition_key(NQ, FIRST))
-            refused_run = web.launch_run(
-                {START: partition_key(NQ, FIRST), END: partition_key(ES, LAST)}
-            )
-            right = [
-                web.launch_keys([partition_key(symbol, FIRST) for symbol in (NQ, ES)]),
-                web.launch_range(partition_key(ES, DATES.start), partition_key(ES, FIRST)),
-            ]
-            refused_job = web.launch_job(
-                "daily_bars", [partition_key(NQ, day) for day in (FIRST, LAST)]
-            )
-            refused_range = web.launch_range(partition_key(NQ, FIRST), partition_key(ES, LAST))
-            seen = _click_through(web.port, pipeline) if CHROMIUM else None
-            terminal.succeed("backfill", NQ, "--start", str(LAST), "--end", str(LAST))
-            wait(lambda: web.run_is_over(one), "end of the run")
-            wait(lambda: all(map(web.backfill_is_over, right)), "end of the backfills")
-            wait(lambda: web.run_status(refused_run) == "FAILURE", "refusal of the run")
-            for wrong in (refused_job, refused_range):
-                wait(lambda one=wrong: web.backfill_has_failed(one), "refusal")  # type: ignore[misc]
-
-            everything = web.launch_everything()
-            wait(lambda: web.backfill_is_over(everything), "end of the backfill of everything")
-
-            of_job = [run["runId"] for run in web.backfill(refused_job)["runs"]]
-            outcome = Launched(
-                pipeline,
-                seen,
-                (refused_run, web.run_errors(refused_run)),
-                [(run_id, web.run_errors(run_id)) for run_id in of_job],
-                web.backfill(refused_range)["error"]["message"],
-            )
-            dev.send_signal(signal.SIGINT)
-            assert dev.wait(60) == 0, log.read_text()
-        yield outcome
+        of_job = [run["runId"] for run in web.backfill(refused_job)["runs"]]
+        outcome = Launched(
+            pipeline,
+            seen,
+            (refused_run, web.run_errors(refused_run)),
+            [(run_id, web.run_errors(run_id)) for run_id in of_job],
+            web.backfill(refused_range)["error"]["message"],
+        )
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(60) == 0, log.read_text()
+    return outcome
 
 
 def _click_through(port: int, pipeline: Pipeline) -> Seen:
@@ -165,41 +186,16 @@ def _click_through(port: int, pipeline: Pipeline) -> Seen:
     return Seen(dates, metadata, check, width)
 
 
-def test_every_way_of_launching_gives_what_a_backfill_gives(
-    launched: Launched,
-    server: EmbeddedServer,
-    migrated_template: str,
-    dagster_template: str,
-    tmp_path: Path,
-) -> None:
-    results = launched.pipeline.results()
-    assert results["market_bars_ohlcv_1m_clean"].rows == len(SYMBOLS) * len(WEEKDAYS) * BARS
-    with open_pipeline(server, migrated_template, dagster_template, tmp_path) as other:
-        _write_files(other.raw)
-        for symbol in SYMBOLS:
-            assert other.backfill(FIRST, LAST, symbol=symbol).run_ids
-        assert other.results() == results
-
-
-def test_dagster_knows_every_partition_as_materialised_and_judged(launched: Launched) -> None:
-    keys = {partition_key(symbol, day) for symbol in SYMBOLS for day in DATES}
-    for asset in ASSETS:
-        assert set(launched.pipeline.materializations(asset)) == keys
-        assert set(launched.pipeline.evaluations(asset)) == keys
-
-
-def test_the_ui_shows_what_was_clicked_together(launched: Launched) -> None:
-    if launched.seen is None:
-        pytest.skip("there is no chromium on this machine to click with")
-    assert launched.seen.dates == [(YM, str(day)) for day in WEEKDAYS]
+def _expect_the_ui_to_show_it(seen: Seen) -> None:
+    assert seen.dates == [(YM, str(day)) for day in WEEKDAYS]
     for name in ("triangles", "bull", "bear", "bars", "coverage", "seconds"):
-        assert f"\n{name}\n" in launched.seen.metadata
-    assert CHECKS[TRIANGLES] in launched.seen.check
-    assert "Passed" in launched.seen.check
-    assert launched.seen.picture_width == 960
+        assert f"\n{name}\n" in seen.metadata
+    assert CHECKS[TRIANGLES] in seen.check
+    assert "Passed" in seen.check
+    assert seen.picture_width == 960
 
 
-def test_the_backfill_of_a_job_is_refused_and_the_right_way_named(launched: Launched) -> None:
+def _expect_the_job_refused(launched: Launched) -> None:
     assert launched.refused_job
     for run_id, said in launched.refused_job:
         assert "as the backfill of a job does" in said
@@ -207,9 +203,7 @@ def test_the_backfill_of_a_job_is_refused_and_the_right_way_named(launched: Laun
         assert _rows_of(launched.pipeline, run_id) == 0
 
 
-def test_a_range_with_symbols_in_reverse_order_is_refused_and_the_right_way_named(
-    launched: Launched,
-) -> None:
+def _expect_the_reverse_range_refused(launched: Launched) -> None:
     run_id, said = launched.refused_run
     assert "in reverse order" in said
     assert "run `trisignal backfill`" in said
