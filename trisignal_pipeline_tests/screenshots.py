@@ -8,7 +8,6 @@ describes, and writes the pictures to FOLDER, docs/images by default. Takes some
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,11 @@ from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_history
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.browser import CHROMIUM, Browser, opened
-from trisignal_pipeline_tests.end_to_end.command_line import CommandLine, wait_until
+from trisignal_pipeline_tests.end_to_end.command_line import (
+    CommandLine,
+    stopped_at_last,
+    wait_until,
+)
 from trisignal_pipeline_tests.end_to_end.webserver import Webserver, free_port
 from trisignal_pipeline_tests.pipeline import CLEAN, TRIANGLES
 from trisignal_pipeline_tests.tiny_market import NQ
@@ -46,7 +49,10 @@ def take(folder: Path) -> None:
         terminal.succeed("backfill", NQ, "--start", str(_NEWEST.start), "--end", str(_NEWEST.end))
         web = Webserver(free_port())
         try:
-            with terminal.started("dev", "--port", str(web.port), log=home / "log") as dev:
+            with (
+                terminal.started("dev", "--port", str(web.port), log=home / "log") as dev,
+                stopped_at_last(dev),
+            ):
                 wait_until(web.answers, "answer", seconds=_PATIENCE_SECONDS)
                 wait_until(web.daemons_are_well, "healthy daemon", seconds=_PATIENCE_SECONDS)
                 for width, height, scene in (
@@ -57,8 +63,6 @@ def take(folder: Path) -> None:
                 ):
                     with opened(web.port, width=width, height=height) as browser:
                         scene(browser, web, folder)
-                dev.send_signal(signal.SIGINT)
-                dev.wait(60)
         finally:
             EmbeddedServer.for_home(
                 Path(terminal.settings["TRISIGNAL_HOME"]), terminal.environment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,11 @@ from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.end_to_end.browser import CHROMIUM, opened
-from trisignal_pipeline_tests.end_to_end.command_line import CommandLine, wait_until
+from trisignal_pipeline_tests.end_to_end.command_line import (
+    CommandLine,
+    stopped_at_last,
+    wait_until,
+)
 from trisignal_pipeline_tests.end_to_end.webserver import Webserver, free_port
 from trisignal_pipeline_tests.pipeline import ASSETS, CHECKS, TRIANGLES, Pipeline, open_pipeline
 from trisignal_pipeline_tests.tiny_market import BARS, ES, NQ, YM, write_day
@@ -105,7 +108,10 @@ def _launch_in_every_way(pipeline: Pipeline, folder: Path) -> Launched:
         TRISIGNAL_FIRST_DATE=str(DATES.start),
     )
     web, log = Webserver(free_port()), folder / "log"
-    with terminal.started("dev", "--port", str(web.port), log=log) as dev:
+    with (
+        terminal.started("dev", "--port", str(web.port), log=log) as dev,
+        stopped_at_last(dev),
+    ):
 
         def wait(condition: Callable[[], bool], what: str) -> None:
             def alive() -> bool:
@@ -149,8 +155,7 @@ def _launch_in_every_way(pipeline: Pipeline, folder: Path) -> Launched:
             [(run_id, web.run_errors(run_id)) for run_id in of_job],
             web.backfill(refused_range)["error"]["message"],
         )
-        dev.send_signal(signal.SIGINT)
-        assert dev.wait(60) == 0, log.read_text()
+    assert dev.returncode == 0, log.read_text()
     return outcome
 
 
