@@ -141,12 +141,6 @@ class QuickCommandLine:
         self.patch.delenv(URL_VARIABLE, raising=False)
 
 
-<<<<<<< ours
-def wait_until(
-    condition: Callable[[], bool], what: str, *, seconds: float = 120, every: float = 0.05
-) -> None:
-    """Look again and again, `every` so many seconds, until `condition` holds."""
-=======
 @contextmanager
 def stopped_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
     """Let a command end as Ctrl-C ends it, whatever happens: killed, it leaves its own behind."""
@@ -158,9 +152,10 @@ def stopped_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
             process.wait(90)
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
-    """Look again and again until `condition` holds."""
->>>>>>> theirs
+def wait_until(
+    condition: Callable[[], bool], what: str, *, seconds: float = 120, every: float = 0.05
+) -> None:
+    """Look again and again, `every` so many seconds, until `condition` holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
