@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 
 from trisignal_pipeline.judging import Verdict, judge
-from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.dates import NS_PER_DAY, DateRange, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.market.verified_sessions import calendar_warning
-from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.assets.session_metadata import session_metadata
+from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT
+from trisignal_pipeline.signal.rules import DIRECTION_NAMES
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.doubts import Doubt, doubts
 from trisignal_pipeline.storage.signals import SignalRecord, read_bias, read_triangles, signal_dates
@@ -44,15 +49,27 @@ class SignalReports:
         dates: DateRange,
         *,
         refreshed: bool,
+        seconds: float,
+        picture: bool,
     ) -> None:
         """Judge what is stored of `dates`, and report each of them.
 
-        `refreshed`: only what was in doubt was computed, so a date without signals is no surprise.
+        Args:
+            context: of the asset.
+            connection: in autocommit.
+            market: whose dates.
+            dates: those computed.
+            refreshed: only what was in doubt was computed, so a date without signals is no
+                surprise.
+            seconds: what a date took on average.
+            picture: whether the triangles are shown on the session's candles.
         """
         symbol = str(market.symbol)
         records = signal_dates(connection, symbol, dates)
         of_bias = judge(BIAS_ROW, read_bias(connection, symbol, dates), dates)
-        of_events = judge(TRIANGLE_EVENT, read_triangles(connection, symbol, dates), dates)
+        events = read_triangles(connection, symbol, dates)
+        of_events = judge(TRIANGLE_EVENT, events, dates)
+        directions = _by_direction(events, dates)
         minutes = expected_minutes(market.session_profile, dates.start, dates.end)
         for position, day in enumerate(dates):
             record = records.get(day)
@@ -63,14 +80,21 @@ class SignalReports:
                     report.pass_over(symbol, day, reason, expected=closed or refreshed)
                 continue
             bias = _with_alarm(context, market, record, of_bias[day])
-            origin = _origin(market, record)
+            expected = int(minutes[position])
+            shared = {
+                "bars": bias.rows,
+                "expected_minutes": expected,
+                "coverage": share(bias.rows, expected),
+                "seconds": round(seconds, 4),
+                **_origin(market, record),
+            }
             self.bias.add(
                 symbol,
                 day,
                 bias,
                 blocking=not of_bias[day].passed,
                 description=_of_bias(market, record, of_bias[day]),
-                metadata={"bars": bias.rows, **origin},
+                metadata=shared,
             )
             self.triangles.add(
                 symbol,
@@ -78,7 +102,12 @@ class SignalReports:
                 of_events[day],
                 blocking=not of_events[day].passed,
                 description=_in_words(of_events[day], "triangles"),
-                metadata={"triangles": of_events[day].rows, "bars": bias.rows, **origin},
+                metadata={
+                    "triangles": of_events[day].rows,
+                    **directions[day],
+                    **shared,
+                    **(session_metadata(connection, market, record) if picture else {}),
+                },
             )
 
     def record(self, connection: Connection, symbol: str, dagster_run_id: str) -> None:
@@ -150,6 +179,20 @@ def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
     if verdict.passed and _alarming(market, record):
         return _lock_out(record)
     return _in_words(verdict, "bias rows")
+
+
+def _by_direction(events: pd.DataFrame, dates: DateRange) -> Mapping[date, Mapping[str, int]]:
+    """How many triangles of each direction every date has."""
+    days = (events["ts"].to_numpy() - dates.start_ns) // NS_PER_DAY
+    counts = {
+        name.lower(): np.bincount(days[events["direction"] == name], minlength=len(dates)).tolist()
+        for name in DIRECTION_NAMES
+        if name
+    }
+    return {
+        day: {name: of_name[position] for name, of_name in counts.items()}
+        for position, day in enumerate(dates)
+    }
 
 
 def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
