@@ -37,7 +37,9 @@ fuzz: $(VENV)/.installed-dev  ## damaged files for SECONDS (600), of campaign SE
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements.lock
-	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.lock --universal --python-version 3.11 \
+	uv pip compile -q pyproject.toml --extra build --extra celery -c requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements-celery.lock
+	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements-celery.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements-dev.lock
 
 clean:  ## remove the virtual environment

@@ -8,6 +8,7 @@ import click
 
 from trisignal_pipeline.commands.backfill import backfill
 from trisignal_pipeline.commands.bars import bars
+from trisignal_pipeline.commands.code_server import code_server
 from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
@@ -22,6 +23,7 @@ from trisignal_pipeline.commands.refresh import refresh
 from trisignal_pipeline.commands.reingest import reingest
 from trisignal_pipeline.commands.status import status
 from trisignal_pipeline.commands.symbols import symbols
+from trisignal_pipeline.commands.worker import worker
 from trisignal_pipeline.errors import TrisignalError
 
 
@@ -66,6 +68,8 @@ for command in (
     files,
     quarantine,
     revisions,
+    code_server,
+    worker,
 ):
     trisignal.add_command(command)
 

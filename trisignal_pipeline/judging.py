@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -13,7 +13,13 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from trisignal_pipeline.market.bars import Bools, Int64s
-from trisignal_pipeline.market.dates import NS_PER_DAY, DateRange, day_number, iso_minute
+from trisignal_pipeline.market.dates import (
+    NS_PER_DAY,
+    DateRange,
+    day_number,
+    from_day_number,
+    iso_minute,
+)
 from trisignal_pipeline.market.hygiene import nearest_tick
 from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.schemas import PRICES, bar_on_its_ticks, broken_rows
@@ -90,6 +96,47 @@ def verdicts(
             len(rows),
             {name: int(mask[rows].sum()) for name, mask in broken.items() if mask[rows].any()},
             tuple(_cases(frame, broken, rows[:MOST_FAILURE_CASES])),
+        )
+    return found
+
+
+def minute_verdicts(
+    judged: Int64s,
+    broken: Mapping[str, Int64s],
+    dates: DateRange,
+    quote: Callable[[int], Mapping[str, str]] = lambda _ts: {},
+) -> dict[date, Verdict]:
+    """What is wrong with single minutes, date by date.
+
+    Args:
+        judged: int64 nanoseconds, the minutes that were judged.
+        broken: for each rule the minutes that break it, judged ones or such as should be there.
+        dates: hold all of these minutes.
+        quote: what there is to say of a minute that breaks a rule.
+    """
+    first = day_number(dates.start)
+    rows = np.bincount(judged // NS_PER_DAY - first, minlength=len(dates)).tolist()
+    found = {day: Verdict(count, 0) for day, count in zip(dates, rows, strict=True)}
+    if not broken:
+        return found
+    failing = np.unique(np.concatenate(list(broken.values())))
+    for number in np.unique(failing // NS_PER_DAY).tolist():
+        day = from_day_number(number)
+        of_day = failing[failing // NS_PER_DAY == number]
+        by_check = {name: int((ts // NS_PER_DAY == number).sum()) for name, ts in broken.items()}
+        cases = tuple(
+            {
+                "ts": iso_minute(ts),
+                **quote(ts),
+                "broken": ", ".join(name for name, minutes in broken.items() if ts in minutes),
+            }
+            for ts in of_day[:MOST_FAILURE_CASES].tolist()
+        )
+        found[day] = Verdict(
+            found[day].rows,
+            len(of_day),
+            {name: count for name, count in by_check.items() if count},
+            cases,
         )
     return found
 

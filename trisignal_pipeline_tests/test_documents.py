@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import click
+import dagster as dg
 import numpy as np
 import psycopg
 import pytest
@@ -24,6 +25,7 @@ from trisignal_pipeline.market.lead_contract import Traded, lead_contracts, volu
 from trisignal_pipeline.market.sessions import VERIFIED_SPAN, expected_minutes, sessions
 from trisignal_pipeline.market.symbols import TriangleFilters
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
+from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
 from trisignal_pipeline.schemas import rule_wordings
@@ -411,3 +413,20 @@ def test_the_worked_roll_is_the_demo_s(nq: DemoMarket) -> None:
         f"close of {before / PRICE_UNIT:.9g} to NQU4's first open of {after / PRICE_UNIT:.9g}"
         in " ".join(INGESTION.read_text("utf-8").split())
     )
+
+
+def test_every_check_is_in_the_table_of_verdicts() -> None:
+    declared = {
+        (key.asset_key.to_user_string(), key.name)
+        for asset in build_defs().assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+        for key in asset.check_keys
+    }
+    described = {
+        (row[0].strip("`"), row[1].strip("`"))
+        for row in table_rows(DATA_MODEL.read_text(encoding="utf-8"))
+        if len(row) == 4 and row[3].startswith(("`WARN`", "`ERROR`")) and row[0]
+    }
+
+    assert described - declared == {("legacy_bars", "follows_the_lead_contract")}
+    assert declared <= described

@@ -17,6 +17,8 @@ from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.pipeline import (
     ASSETS,
     BIAS,
+    CHECKS,
+    CHECKS_OF,
     CLEAN,
     LEGACY,
     RAW,
@@ -160,9 +162,10 @@ def test_verdicts_outlive_the_event_log(after_a_bad_week: Pipeline) -> None:
     kept = after_a_bad_week.query(
         """
         SELECT date, severity, passed, failed_count, jsonb_array_length(failure_cases)
-        FROM data_quality_results WHERE asset = %s ORDER BY date
+        FROM data_quality_results WHERE asset = %s AND check_name = %s ORDER BY date
         """,
         LEGACY,
+        CHECKS[LEGACY],
     )
     assert kept == [
         (MONDAY, "WARN", True, 0, 0),
@@ -172,7 +175,7 @@ def test_verdicts_outlive_the_event_log(after_a_bad_week: Pipeline) -> None:
         (FRIDAY, "WARN", False, 1, 1),
     ]
     kept_checks = after_a_bad_week.value("SELECT count(*) FROM data_quality_results")
-    assert kept_checks == 5 * (len(ASSETS) + 1)
+    assert kept_checks == 5 * sum(len(checks) for checks in CHECKS_OF.values())
 
 
 def test_of_two_bars_for_one_minute_the_last_delivered_stands(pipeline: Pipeline) -> None:

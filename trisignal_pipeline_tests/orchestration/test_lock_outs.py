@@ -13,7 +13,15 @@ from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.range_run import RangeRun
-from trisignal_pipeline_tests.pipeline import BIAS, CLEAN, LEGACY, RAW, TRIANGLES, Pipeline
+from trisignal_pipeline_tests.pipeline import (
+    BIAS,
+    CHECKS,
+    CLEAN,
+    LEGACY,
+    RAW,
+    TRIANGLES,
+    Pipeline,
+)
 from trisignal_pipeline_tests.tiny_market import (
     BARS,
     MONDAY,
@@ -82,9 +90,10 @@ def test_more_than_thirty_in_a_row_are_an_alarm_with_the_first_minute_and_the_ru
     assert _verdict(pipeline, MONDAY).passed
     [kept] = pipeline.query(
         "SELECT passed, severity, description FROM data_quality_results "
-        "WHERE date = %s AND asset = %s",
+        "WHERE date = %s AND asset = %s AND check_name = %s",
         TUESDAY,
         BIAS,
+        CHECKS[BIAS],
     )
     assert kept == (False, "WARN", words)
     # A warning keeps nothing from what follows.

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from trisignal_pipeline.market.conditions import DEGRADED
@@ -60,7 +61,9 @@ def buy_missing(
     run_id = context.run.run_id
     with database.connect("purchases") as connection:
         wanted = [Wanted(registry.market(connection, s.symbol), s.dates) for s in scopes]
-        budget = Budget(Decimal(str(config.budget_usd)), spent_by(connection, [run_id]))
+        budget = Budget(
+            Decimal(str(config.budget_usd)), spent_by(connection, _with_lost_ones(context))
+        )
     bought = purchases.buy(
         wanted,
         budget,
@@ -86,3 +89,15 @@ def buy_missing(
         for dates, reason in quote.left_out
         for day in dates
     }
+
+
+def _with_lost_ones(context: dg.AssetExecutionContext) -> list[str]:
+    """The run, and those whose worker died that Dagster launched it in place of: one budget."""
+    ids, run = [], context.run
+    while True:
+        ids.append(run.run_id)
+        before = run.parent_run_id if RETRY_NUMBER_TAG in run.tags else None
+        lost = context.instance.get_run_by_id(before) if before else None
+        if lost is None:
+            return ids
+        run = lost

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
+from trisignal_pipeline.orchestration.step_retries import tried_again
 
 OWNERS = ["team:trisignal"]
 ONE_RUN_A_RANGE = dg.BackfillPolicy.single_run()
@@ -43,6 +44,7 @@ def partitioned_asset(
     """An asset of symbols and dates, any box of which one run can take. Its docstring describes it.
 
     The function takes `context`, annotated with the class itself: Dagster reads it as an object.
+    It is tried again after a `TransientError`.
     """
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -59,6 +61,6 @@ def partitioned_asset(
                 partitions_def=DAILY_BY_SYMBOL,
                 backfill_policy=ONE_RUN_A_RANGE,
                 check_specs=list(checks),
-            )(function)
+            )(tried_again(function))
 
     return declare

@@ -15,22 +15,21 @@ from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars
 from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
 from trisignal_pipeline.orchestration.assets.signal_reports import (
     BIAS,
-    BIAS_CHECK,
     HISTORY_CHECK,
     TRIANGLES,
-    TRIANGLES_CHECK,
     SignalReports,
     history_check,
     history_verdict,
+    per_partition_checks,
     warn_of_doubt,
 )
 from trisignal_pipeline.orchestration.explained_minutes import DESCRIPTION as DEBUG_TS_DESCRIPTION
 from trisignal_pipeline.orchestration.explained_minutes import asked_minutes, log_explanations
-from trisignal_pipeline.orchestration.partition_checks import check_done, check_per_partition
-from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partition_checks import check_done
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.orchestration.step_retries import tried_again
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.locks import symbol_lock
@@ -123,16 +122,11 @@ class SignalsConfig(dg.Config):
             ),
         ),
     ],
-    check_specs=[
-        check_per_partition(BIAS, BIAS_CHECK, "Six biases on every bar, each one of three words."),
-        check_per_partition(
-            TRIANGLES, TRIANGLES_CHECK, "A triangle's direction is its bar's new 1-minute bias."
-        ),
-        history_check(),
-    ],
+    check_specs=[*per_partition_checks(), history_check()],
     backfill_policy=ONE_RUN_A_RANGE,
     can_subset=True,
 )
+@tried_again
 def signals(
     context: dg.AssetExecutionContext,
     config: SignalsConfig,
@@ -143,9 +137,7 @@ def signals(
 
     Both are written whichever was asked for: one without the other could disagree with it.
     """
-    reports = SignalReports(
-        PartitionReport(BIAS, BIAS_CHECK), PartitionReport(TRIANGLES, TRIANGLES_CHECK)
-    )
+    reports = SignalReports()
     minutes = asked_minutes(config.debug_ts)
     database = postgres.database()
     for scope in symbol_dates(context):
@@ -156,8 +148,8 @@ def signals(
             market = registry.market(connection, scope.symbol)
             compute(context, config, connection, progress, market, scope.dates)
             log_explanations(context, connection, market, scope.dates, minutes)
-            for dates in (year for span in scope.ranges for year in by_year(span)):
-                reports.add(context, connection, market, dates, refreshed=config.only_in_doubt)
+            years = [year for span in scope.ranges for year in by_year(span)]
+            reports.add(context, connection, market, years, refreshed=config.only_in_doubt)
             reports.record(connection, scope.symbol, context.run.run_id)
             warn_of_doubt(context, connection, scope.symbol)
     selected = {key.to_user_string() for key in context.selected_asset_keys}
