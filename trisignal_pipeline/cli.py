@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from trisignal_pipeline.commands.api import api
 from trisignal_pipeline.commands.backfill import backfill
 from trisignal_pipeline.commands.bars import bars
 from trisignal_pipeline.commands.code_server import code_server
@@ -62,6 +63,7 @@ for command in (
     counts,
     bars,
     explain,
+    api,
     parity,
     gaps,
     runs,

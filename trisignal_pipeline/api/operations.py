@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from trisignal_pipeline.api.problems import RESPONSES
 from trisignal_pipeline.api.state import state_of
-from trisignal_pipeline.storage.migrations import require_current_here
+from trisignal_pipeline.storage.migrations import require_current_in
 
 router = APIRouter(tags=["operations"])
 
@@ -31,7 +30,8 @@ async def healthz() -> Response:
 )
 def readyz(request: Request) -> Response:
     """Whether the database can be reached and has the schema that this server works with."""
-    state_of(request).pool.read(require_current_here)
+    state = state_of(request)
+    state.pool.read(require_current_in, state.database)
     return PlainTextResponse("ok\n")
 
 
@@ -43,7 +43,4 @@ def readyz(request: Request) -> Response:
 def metrics(request: Request) -> Response:
     """Figures of requests and of the pipeline's health, in Prometheus' text format."""
     state = state_of(request)
-    measured = state.pool.read(health, datetime.now(UTC), state.folders)
-    return PlainTextResponse(
-        state.figures.exposition() + exposition(measured), media_type=_EXPOSITION
-    )
+    return PlainTextResponse(state.figures.exposition(), media_type=_EXPOSITION)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Request
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from trisignal_pipeline.errors import RangeError
 from trisignal_pipeline.market.minutes import parse_minute
+from trisignal_pipeline.query.history import Span
 
 MOST_ROWS = 50_000
 MOST_TRIANGLES = 10_000
@@ -86,7 +86,7 @@ class OfSymbol(Parameters):
     end: End
 
     def span(self) -> Span:
-        """The span of time.
+        """The minutes that are asked for.
 
         Raises:
             RangeError: one of its ends is no instant, or it ends before it starts.
@@ -98,7 +98,7 @@ class OfSymbol(Parameters):
                 f"the span ends at {self.end}, not after {self.start}, where it starts; end is the "
                 "minute after the last one"
             )
-        return Span(start, end)
+        return Span(self.symbol, start, end)
 
 
 class PageOfSymbol(OfSymbol):
@@ -108,14 +108,6 @@ class PageOfSymbol(OfSymbol):
         int, Field(ge=1, le=MOST_ROWS, description="How many rows a page may have.")
     ] = MOST_ROWS
     cursor: Cursor = None
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """[start_ns, end_ns): whole minutes in nanoseconds since the epoch, UTC."""
-
-    start_ns: int
-    end_ns: int
 
 
 def minute(name: str, text: str) -> int:

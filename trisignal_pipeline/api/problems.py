@@ -34,6 +34,56 @@ from trisignal_pipeline.errors import (
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
+        "request_id": {"type": "string", "description": "The server's log has it, too."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["parameter", "reason"],
+                "properties": {"parameter": {"type": "string"}, "reason": {"type": "string"}},
+            },
+        },
+    },
+}
+_MEANINGS = {
+    401: ("No token, or another one.", "Send the token of this server in the header: …"),
+    403: ("The host name is none of this machine's.", "Without a token the API answers to …"),
+    404: ("No such symbol, or no bar.", "GLBX.MDP3:NQ has no bar at 2024-06-15T12:00:00Z …"),
+    406: ("None of the accepted media types can be had.", "The answer can be application/json, …"),
+    409: ("A time is not the start of a minute.", "'2024-06-18T13:31:07Z' is not the start of …"),
+    422: ("A parameter is malformed, missing or unknown.", "end: Field required."),
+    500: ("A fault of the server.", "Something failed inside the server; its log has it …"),
+    503: ("The database can't be reached, or is busy.", "The database can't be reached. Ask …"),
+    504: ("It took too long to read.", "It took too long to read. Ask for a shorter range, …"),
+}
+RESPONSES: Mapping[int, dict[str, Any]] = {
+    status: {
+        "description": meaning,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": _SCHEMA,
+                "example": {
+                    "type": "about:blank",
+                    "title": HTTPStatus(status).phrase,
+                    "status": status,
+                    "detail": detail,
+                    "request_id": "5f0c2ab94d1e4f7a",
+                },
+            }
+        },
+    }
+    for status, (meaning, detail) in _MEANINGS.items()
+}
+"""The problems, as OpenAPI describes them."""
+
 _logger = logging.getLogger("trisignal.api")
 
 _ASKERS_OWN: Mapping[type[TrisignalError], int] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,8 +49,8 @@ class Page:
     next_cursor: str | None = None
 
 
-def accepted_form(request: Request) -> Form:
-    """The form the request prefers by its Accept header; JSON where it has none.
+def accepted_form(request: Request, forms: Sequence[Form] = tuple(Form)) -> Form:
+    """Which of `forms` the request prefers by its Accept header; the first where it has none.
 
     Raises:
         HTTPException: 406, it accepts none of them.
@@ -60,10 +60,10 @@ def accepted_form(request: Request) -> Form:
         media_type, *parameters = (piece.strip() for piece in part.split(";"))
         quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
         weights[media_type] = float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
-    found = {form: _weight(form, weights) for form in Form}
+    found = {form: _weight(form, weights) for form in forms}
     best = max(found, key=lambda form: found[form])
     if not found[best]:
-        raise HTTPException(406, f"The answer can be {', '.join(Form)}.")
+        raise HTTPException(406, f"The answer can be {', '.join(forms)}.")
     return best
 
 
