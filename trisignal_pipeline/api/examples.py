@@ -31,7 +31,7 @@ _BARS = {
     "volume": (COUNT, 1203),
     "contract": (TEXT, "NQU4"),
 }  # fmt: skip
-_BIAS = {name: (BIAS_NAME, "Bullish") for name in TRIANGLE_BIAS_COLUMNS}
+_BIAS = dict.fromkeys(TRIANGLE_BIAS_COLUMNS, (BIAS_NAME, "Bullish"))
 _EVENT_FLAGS = {name: (FLAG, name.endswith("bullish")) for name in FLAGS}
 
 
@@ -61,17 +61,16 @@ def responses_of(content: Mapping[str, Any], statuses: Sequence[int] = _ASKERS) 
     }
 
 
-def _page(about: Mapping[str, tuple[Schema, Any]], columns: Mapping[str, tuple[Schema, Any]]) -> Any:
+def _page(
+    about: Mapping[str, tuple[Schema, Any]], columns: Mapping[str, tuple[Schema, Any]]
+) -> Any:
     about = {"symbol": (TEXT, "GLBX.MDP3:NQ"), **about}
     schema = objects(
         {
             **{name: schema for name, (schema, _) in about.items()},
             "rows": COUNT,
             "columns": objects(
-                {
-                    name: {"type": "array", "items": schema}
-                    for name, (schema, _) in columns.items()
-                }
+                {name: {"type": "array", "items": schema} for name, (schema, _) in columns.items()}
             ),
             "next_cursor": nullable(TEXT),
         }

@@ -132,9 +132,7 @@ def bars(request: Request, asked: Annotated[OfBars, Query()]) -> Response:
     """Whole bars of a timeframe whose period starts in the span, with the contract that traded."""
 
     def read(connection: Connection, market: Market, span: Span) -> Rows:
-        return bars_page(
-            connection, market, asked.tf, span, limit=asked.limit, cursor=asked.cursor
-        )
+        return bars_page(connection, market, asked.tf, span, limit=asked.limit, cursor=asked.cursor)
 
     return _page(request, asked, read, {"symbol": asked.symbol, "tf": asked.tf})
 
@@ -155,9 +153,7 @@ def triangles(request: Request, asked: Annotated[OfTriangles, Query()]) -> Respo
 
     def read(connection: Connection, _: Market, span: Span) -> Rows:
         directions = asked.types.split(",")
-        return triangles_page(
-            connection, span, directions, limit=asked.limit, cursor=asked.cursor
-        )
+        return triangles_page(connection, span, directions, limit=asked.limit, cursor=asked.cursor)
 
     return _page(request, asked, read, {"symbol": asked.symbol})
 
@@ -168,9 +164,7 @@ def dataset(request: Request, asked: Annotated[OfDataset, Query()]) -> Response:
 
     def read(connection: Connection, market: Market, span: Span) -> Rows:
         parts = asked.include.split(",")
-        return dataset_page(
-            connection, market, span, parts, limit=asked.limit, cursor=asked.cursor
-        )
+        return dataset_page(connection, market, span, parts, limit=asked.limit, cursor=asked.cursor)
 
     return _page(request, asked, read, {"symbol": asked.symbol})
 

@@ -25,9 +25,7 @@ async def healthz() -> Response:
     return PlainTextResponse("ok\n")
 
 
-@router.get(
-    "/readyz", response_class=PlainTextResponse, responses={**_LIVES, 503: RESPONSES[503]}
-)
+@router.get("/readyz", response_class=PlainTextResponse, responses={**_LIVES, 503: RESPONSES[503]})
 def readyz(request: Request) -> Response:
     """Whether the database can be reached and has the schema that this server works with."""
     state = state_of(request)

@@ -15,7 +15,7 @@ from trisignal_pipeline.storage.reading_pool import ReadingPool
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The database and connections to it, the figures of requests, and the folders whose disks count.
+    """The database with connections to it, figures of requests, folders whose disks count.
 
     folders   by the names they are shown under; see `storage.health`
     """

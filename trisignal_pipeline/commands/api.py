@@ -24,7 +24,11 @@ def api(host: str, port: int) -> None:
     token = configured_token()
     require_protection(host, token)
     settings = Settings.from_environment()
-    app = build_app(ready_database(settings), token=token, folders={"home": settings.home, "raw": settings.raw_dir})
+    app = build_app(
+        ready_database(settings),
+        token=token,
+        folders={"home": settings.home, "raw": settings.raw_dir},
+    )
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the API is at http://{shown}:{port}/api/hist/v1; Ctrl-C stops it")
     serve(app, host=host, port=port)

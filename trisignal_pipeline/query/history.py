@@ -172,9 +172,7 @@ def known_dates(connection: Connection, span: Span) -> DateRange | None:
     return DateRange(first, last) if first <= last else None
 
 
-def bias_page(
-    connection: Connection, span: Span, *, limit: int, cursor: str | None = None
-) -> Rows:
+def bias_page(connection: Connection, span: Span, *, limit: int, cursor: str | None = None) -> Rows:
     """The six biases on every minute of `span`: at most `limit` minutes.
 
     Raises:
@@ -292,9 +290,7 @@ def _after(span: Span, key: tuple[int, ...]) -> Span:
     return Span(span.symbol, max(span.start_ns, key[0] + NS_PER_MINUTE), span.end_ns)
 
 
-def _page(
-    table: pa.Table, limit: int, question: tuple[object, ...], timestamps: Int64s
-) -> Rows:
+def _page(table: pa.Table, limit: int, question: tuple[object, ...], timestamps: Int64s) -> Rows:
     if len(table) <= limit:
         return Rows(table, None)
     last = int(nanoseconds(timestamps[limit - 1 : limit])[0])

@@ -149,7 +149,8 @@ class ReadingPool:
                     "SELECT set_config('statement_timeout', %s, false)",
                     (f"{round(self._statement_seconds * 1000)}ms",),
                 )
-                set_lock_timeout(connection, self._statement_seconds)
+                # Sooner than that, or nobody would learn that it waited for a lock.
+                set_lock_timeout(connection, self._statement_seconds / 2)
         except BaseException:
             connection.close()
             raise
