@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
 import psycopg
@@ -24,7 +25,6 @@ from trisignal_pipeline.storage.connection import (
     Connection,
     Database,
     as_trisignal_errors,
-    set_lock_timeout,
 )
 
 Arguments = ParamSpec("Arguments")
@@ -48,7 +48,8 @@ class ReadingPool:
         statement_seconds: float,
         patience_seconds: float,
     ) -> None:
-        self._database = database.reading()
+        # Locks sooner than statements, or nobody would learn that one waited for a lock.
+        self._database = replace(database.reading(), lock_timeout_seconds=statement_seconds / 2)
         self._purpose = purpose
         self._free = threading.Semaphore(size)
         self._idle: list[Connection] = []
@@ -149,8 +150,6 @@ class ReadingPool:
                     "SELECT set_config('statement_timeout', %s, false)",
                     (f"{round(self._statement_seconds * 1000)}ms",),
                 )
-                # Sooner than that, or nobody would learn that it waited for a lock.
-                set_lock_timeout(connection, self._statement_seconds / 2)
         except BaseException:
             connection.close()
             raise
