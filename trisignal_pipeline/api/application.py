@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.middleware import Middleware
 from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.security import HTTPBearer
 
 from trisignal_pipeline.api import history, operations, page, problems, quality
 from trisignal_pipeline.api.access import AccessControl, Token
@@ -82,8 +83,11 @@ def build_app(
     )
     app.state.trisignal = state
     problems.install(app)
-    app.include_router(history.router, prefix=PREFIX)
-    app.include_router(quality.router, prefix=f"{PREFIX}/quality")
-    app.include_router(operations.router)
+    # Only described here: who may ask is decided before a request gets to its route.
+    secured = [] if token is None else [Security(HTTPBearer(auto_error=False))]
+    app.include_router(history.router, prefix=PREFIX, dependencies=secured)
+    app.include_router(quality.router, prefix=f"{PREFIX}/quality", dependencies=secured)
+    app.include_router(operations.figures, dependencies=secured)
+    app.include_router(operations.probes)
     page.install(app)
     return app

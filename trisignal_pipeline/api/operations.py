@@ -11,7 +11,8 @@ from trisignal_pipeline.api.problems import RESPONSES
 from trisignal_pipeline.api.state import state_of
 from trisignal_pipeline.storage.migrations import require_current_in
 
-router = APIRouter(tags=["operations"])
+probes = APIRouter(tags=["operations"])
+figures = APIRouter(tags=["operations"])
 
 _LIVES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "ok\n"}}}
@@ -19,13 +20,13 @@ _LIVES: dict[int | str, dict[str, Any]] = {
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@router.get("/healthz", response_class=PlainTextResponse, responses=_LIVES)
+@probes.get("/healthz", response_class=PlainTextResponse, responses=_LIVES)
 async def healthz() -> Response:
     """Whether the process answers. It asks nothing of the database."""
     return PlainTextResponse("ok\n")
 
 
-@router.get("/readyz", response_class=PlainTextResponse, responses={**_LIVES, 503: RESPONSES[503]})
+@probes.get("/readyz", response_class=PlainTextResponse, responses={**_LIVES, 503: RESPONSES[503]})
 def readyz(request: Request) -> Response:
     """Whether the database can be reached and has the schema that this server works with."""
     state = state_of(request)
@@ -33,7 +34,7 @@ def readyz(request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-@router.get(
+@figures.get(
     "/metrics",
     response_class=PlainTextResponse,
     responses={**_LIVES, **{status: RESPONSES[status] for status in (401, 403, 503, 504)}},
