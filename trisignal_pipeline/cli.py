@@ -17,6 +17,7 @@ from trisignal_pipeline.commands.explain import explain
 from trisignal_pipeline.commands.fetch import fetch
 from trisignal_pipeline.commands.files import files
 from trisignal_pipeline.commands.gaps import gaps
+from trisignal_pipeline.commands.housekeeping import housekeeping
 from trisignal_pipeline.commands.kept_bars import quarantine, revisions
 from trisignal_pipeline.commands.parity import parity
 from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
@@ -70,6 +71,7 @@ for command in (
     files,
     quarantine,
     revisions,
+    housekeeping,
     code_server,
     worker,
 ):

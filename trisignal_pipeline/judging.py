@@ -110,7 +110,8 @@ def minute_verdicts(
 
     Args:
         judged: int64 nanoseconds, the minutes that were judged.
-        broken: for each rule the minutes that break it, judged ones or such as should be there.
+        broken: for each rule the minutes that break it, ascending: judged ones, or such as should
+            be there.
         dates: hold all of these minutes.
         quote: what there is to say of a minute that breaks a rule.
     """
@@ -122,23 +123,28 @@ def minute_verdicts(
     failing = np.unique(np.concatenate(list(broken.values())))
     for number in np.unique(failing // NS_PER_DAY).tolist():
         day = from_day_number(number)
-        of_day = failing[failing // NS_PER_DAY == number]
-        by_check = {name: int((ts // NS_PER_DAY == number).sum()) for name, ts in broken.items()}
-        cases = tuple(
-            {
-                "ts": iso_minute(ts),
-                **quote(ts),
-                "broken": ", ".join(name for name, minutes in broken.items() if ts in minutes),
-            }
-            for ts in of_day[:MOST_FAILURE_CASES].tolist()
-        )
+        of_day = _on_day(failing, number)
+        by_rule = {name: _on_day(ts, number) for name, ts in broken.items()}
         found[day] = Verdict(
             found[day].rows,
             len(of_day),
-            {name: count for name, count in by_check.items() if count},
-            cases,
+            {name: len(ts) for name, ts in by_rule.items() if len(ts)},
+            tuple(
+                {
+                    "ts": iso_minute(ts),
+                    **quote(ts),
+                    "broken": ", ".join(name for name, minutes in by_rule.items() if ts in minutes),
+                }
+                for ts in of_day[:MOST_FAILURE_CASES].tolist()
+            ),
         )
     return found
+
+
+def _on_day(ts: Int64s, number: int) -> Int64s:
+    """Those of ascending `ts` (nanoseconds) that lie `number` days after 1970-01-01."""
+    first, after = np.searchsorted(ts, [number * NS_PER_DAY, (number + 1) * NS_PER_DAY])
+    return ts[first:after]
 
 
 def off_tick_verdicts(

@@ -18,6 +18,7 @@ from dagster_webserver.cli import dagster_webserver
 
 from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.orchestration.dagster_storage import EVENT_BATCH_SIZE
+from trisignal_pipeline.orchestration.workers import PINGS
 from trisignal_pipeline_tests.test_documents import ROOT, settings_read_by_the_code
 
 DEPLOY = ROOT / "deploy"
@@ -106,6 +107,18 @@ def test_the_deployment_s_dagster_yaml_differs_in_who_does_the_runs() -> None:
     ours, theirs = yaml.safe_load((ROOT / "dagster.yaml").read_text()), _load("dagster.yaml")
     differing = {key for key in ours.keys() | theirs if ours.get(key) != theirs.get(key)}
     assert differing <= {"run_launcher", "run_monitoring", "run_retries"}
+
+
+def test_patience_with_workers_is_as_stated() -> None:
+    text = " ".join((ROOT / "docs/OPERATIONS.md").read_text("utf-8").split())
+    configured = _load("dagster.yaml")
+    assert configured["run_monitoring"]["poll_interval_seconds"] == 60
+    assert "Monitoring looks once a minute: it asks the worker, up to three times" in text
+    assert PINGS == 3
+    assert configured["run_retries"]["max_retries"] == 2
+    assert "launched again, up to twice" in text
+    assert configured["run_monitoring"]["start_timeout_seconds"] == 30 * 60
+    assert "one that waits for half an hour counts as failed to start" in text
 
 
 def test_compose_says_what_compose_understands(compose: dict[str, Any]) -> None:

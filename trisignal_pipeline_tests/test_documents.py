@@ -24,6 +24,7 @@ from trisignal_pipeline.market.hygiene import INDEX_FUTURE, Rule
 from trisignal_pipeline.market.lead_contract import Traded, lead_contracts, volumes_by_date
 from trisignal_pipeline.market.sessions import VERIFIED_SPAN, expected_minutes, sessions
 from trisignal_pipeline.market.symbols import TriangleFilters
+from trisignal_pipeline.orchestration.assets.pipeline_health import LIMITS, Limits
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
@@ -41,6 +42,8 @@ from trisignal_pipeline.sources.databento_api import (
 from trisignal_pipeline.sources.databento_api import MOST_ATTEMPTS as MOST_ATTEMPTS_TO_BUY
 from trisignal_pipeline.sources.dbn_file import DbnFile, inspect, read_bars
 from trisignal_pipeline.sources.sample_files import SAMPLE_WEEK, write_sample_market
+from trisignal_pipeline.storage import figures as figures_module
+from trisignal_pipeline.storage import health, slow_statements
 from trisignal_pipeline.storage.batches import DEFAULT_BATCH_ROWS
 from trisignal_pipeline.storage.lasting_connection import MOST_ATTEMPTS
 from trisignal_pipeline.storage.locks import DEFAULT_PATIENCE_SECONDS
@@ -49,13 +52,14 @@ from trisignal_pipeline.storage.purchases import DEFAULT_BUDGET_USD
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README, DATA_MODEL, TIMESTAMPS, INGESTION = (
+README, DATA_MODEL, TIMESTAMPS, INGESTION, HOUSEKEEPING = (
     ROOT / name
     for name in (
         "README.md",
         "docs/DATA_MODEL_ARCHITECTURE.md",
         "docs/TIMESTAMP_SEMANTICS.md",
         "docs/INGESTION_STRATEGY.md",
+        "docs/HOUSEKEEPING.md",
     )
 )
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -63,6 +67,7 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(r"TRISIGNAL_[A-Z_]+")
 _PLACEHOLDERS = {
+    "YEAR": "2011",
     "DATE": "2024-06-18",
     "SYMBOL": "GLBX.MDP3:NQ",
     "TS": "2024-06-18T13:31:00Z",
@@ -210,7 +215,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @every_document
 def test_every_file_of_the_project_that_is_named_exists(document: Path) -> None:
-    named = re.compile(r"(trisignal_pipeline|trisignal_pipeline_tests|database|docs|pine)/[\w./-]+")
+    named = re.compile(
+        r"(trisignal_pipeline|trisignal_pipeline_tests|database|deploy|docs|pine)/[\w./-]+"
+    )
     for span in code_spans(document.read_text("utf-8")):
         if named.fullmatch(span):
             assert (ROOT / span).exists(), span
@@ -297,6 +304,30 @@ def test_budget_and_patience_in_buying_are_as_stated() -> None:
     assert f"up to {MOST_ATTEMPTS_TO_BUY} attempts" in text
     assert f"double from about {FIRST_WAIT_SECONDS:g} s" in text
     assert f"(up to {LONGEST_WAIT_SECONDS:g} s)" in text
+
+
+def test_every_figure_and_limit_of_health_is_listed_with_its_default() -> None:
+    figures = {
+        value.name: value.labels
+        for module in (health, slow_statements, figures_module)
+        for value in vars(module).values()
+        if isinstance(value, figures_module.Figure)
+    }
+    rows = table_rows(HOUSEKEEPING.read_text("utf-8"))
+    listed = {
+        name: tuple(sorted(filter(None, row[1].split(", "))))
+        for row in rows
+        for name in code_spans(row[0])
+        if name in figures
+    }
+    assert listed == {name: tuple(sorted(labels)) for name, labels in figures.items()}
+    limits = {
+        code_spans(row[1])[0]: row for row in rows if code_spans(row[1]) and row[2][:1].isdigit()
+    }
+    assert set(limits) == set(Limits.model_fields)
+    for name, field in Limits.model_fields.items():
+        assert re.match(rf"{field.default:g}\b", limits[name][2]), name
+    assert [code_spans(row[0])[0] for row in limits.values()] == [one.check for one in LIMITS]
 
 
 def test_batches_retries_and_patience_are_as_stated() -> None:
@@ -422,6 +453,11 @@ def test_every_check_is_in_the_table_of_verdicts() -> None:
         if isinstance(asset, dg.AssetsDefinition)
         for key in asset.check_keys
     }
+    of_health = {check for asset, check in declared if asset == "pipeline_health"}
+    limits = {row[0].strip("`") for row in table_rows(HOUSEKEEPING.read_text(encoding="utf-8"))}
+    assert of_health
+    assert of_health <= limits
+    declared = {(asset, check) for asset, check in declared if asset != "pipeline_health"}
     described = {
         (row[0].strip("`"), row[1].strip("`"))
         for row in table_rows(DATA_MODEL.read_text(encoding="utf-8"))

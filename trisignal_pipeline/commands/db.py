@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import click
 
-from trisignal_pipeline.errors import ConfigurationError
+from trisignal_pipeline.commands.partitions import partitions
+from trisignal_pipeline.errors import ConfigurationError, NotPermittedError
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.embedded import EmbeddedServer
@@ -16,6 +19,8 @@ from trisignal_pipeline.storage.migrations import (
     head_revision,
 )
 from trisignal_pipeline.storage.migrations import migrate as migrate_schema
+from trisignal_pipeline.storage.slow_statements import keep_statistics
+from trisignal_pipeline.storage.years import make_years_ahead
 
 
 @click.group()
@@ -32,12 +37,18 @@ def migrate() -> None:
     """Bring the schema up to date. Tables of an earlier system are taken over with their rows.
 
     Makes the roles trisignal_writer and trisignal_reader too, where the user may, and gives them
-    what they need in this database.
+    what they need in this database, and the partitions of this year and the next.
     """
-    url = Database.for_settings(Settings.from_environment()).url
-    applied = migrate_schema(url)
+    settings = Settings.from_environment()
+    database = Database.for_settings(settings)
+    applied = migrate_schema(database.url)
     if not applied:
-        grant_to_roles(url)
+        grant_to_roles(database.url)
+    if settings.database_url is None:
+        keep_statistics(database)
+    # Who may only read has no use for them.
+    with suppress(NotPermittedError):
+        make_years_ahead(database, datetime.now(UTC))
     click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
 
 
@@ -93,6 +104,9 @@ def reset(*, yes: bool) -> None:
         click.confirm(f"Delete everything below {server.status().data}?", abort=True)
     server.reset()
     click.echo("deleted")
+
+
+db.add_command(partitions)
 
 
 def _embedded() -> EmbeddedServer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from trisignal_pipeline.settings import Settings
-from trisignal_pipeline.storage.readiness import database_for_work
 
 
 @click.command()
@@ -24,6 +23,4 @@ def worker(runs: int) -> None:
     """
     from trisignal_pipeline.orchestration.worker import run_worker  # noqa: PLC0415
 
-    settings = Settings.from_environment()
-    database_for_work(settings)
-    run_worker(settings, runs)
+    run_worker(Settings.from_environment(), runs)

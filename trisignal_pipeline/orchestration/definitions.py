@@ -9,6 +9,7 @@ import dagster as dg
 
 from trisignal_pipeline.orchestration.assets.clean_bars import clean_bars
 from trisignal_pipeline.orchestration.assets.legacy_bars import legacy_bars
+from trisignal_pipeline.orchestration.assets.pipeline_health import pipeline_health
 from trisignal_pipeline.orchestration.assets.raw_dbn_files import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.signals import signals
 from trisignal_pipeline.orchestration.daily_schedule import (
@@ -22,6 +23,8 @@ from trisignal_pipeline.orchestration.doubt_sensor import (
     signals_follow_the_bars,
 )
 from trisignal_pipeline.orchestration.failure_webhook import failures_are_told
+from trisignal_pipeline.orchestration.health_schedule import health_is_measured, measure_health
+from trisignal_pipeline.orchestration.housekeeping import housekeeping, housekeeping_is_done
 from trisignal_pipeline.orchestration.io_manager import NothingStored
 from trisignal_pipeline.orchestration.lost_runs import lost_runs_end
 from trisignal_pipeline.orchestration.new_files import read_new_files
@@ -42,7 +45,7 @@ from trisignal_pipeline.orchestration.resources import (
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions, with `resource_overrides` in place of the resources of the same names."""
     return dg.Definitions(
-        assets=[raw_dbn_files, legacy_bars, clean_bars, signals],
+        assets=[raw_dbn_files, legacy_bars, clean_bars, signals, pipeline_health],
         jobs=[
             refresh_signals,
             follow_legacy_bars,
@@ -50,8 +53,10 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             daily_bars,
             read_new_files,
             follow_raw_folder,
+            measure_health,
+            housekeeping,
         ],
-        schedules=[newest_date_of_every_symbol],
+        schedules=[newest_date_of_every_symbol, health_is_measured, housekeeping_is_done],
         sensors=[
             symbols_follow_the_registry,
             signals_follow_the_bars,

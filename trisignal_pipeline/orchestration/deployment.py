@@ -30,6 +30,11 @@ def dagster_folder(settings: Settings) -> Path:
     return settings.home / "dagster"
 
 
+def compute_logs_folder(settings: Settings) -> Path:
+    """Where it keeps that output, in a folder a run."""
+    return dagster_folder(settings) / "compute_logs"
+
+
 def concurrent_runs(environment: Mapping[str, str] = os.environ) -> int:
     """How many runs may work at once: `TRISIGNAL_CONCURRENT_RUNS`, or 2.
 
@@ -76,8 +81,7 @@ class HomeComputeLogs(LocalComputeLogManager):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
         """The folder that the environment names."""
-        folder = dagster_folder(Settings.from_environment()) / "compute_logs"
-        return cls(str(folder), inst_data=inst_data)
+        return cls(str(compute_logs_folder(Settings.from_environment())), inst_data=inst_data)
 
 
 class RunQueue(QueuedRunCoordinator[DagsterInstance]):

@@ -11,7 +11,7 @@ import os
 import socket
 
 import dagster as dg
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_NUMBER_TAG
 
 PROCESS_TAG = "trisignal/process"
 WORKER_TAG = "trisignal/worker"
@@ -55,6 +55,16 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> list[str]:
             )
             lost.append(run.run_id)
     return lost
+
+
+def in_place_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """The ids of the lost runs that Dagster launched `run` in place of, the last one first."""
+    ids: list[str] = []
+    before: dg.DagsterRun | None = run
+    while before is not None and RETRY_NUMBER_TAG in before.tags and before.parent_run_id:
+        ids.append(before.parent_run_id)
+        before = instance.get_run_by_id(before.parent_run_id)
+    return ids
 
 
 @dg.sensor(

@@ -10,13 +10,13 @@ import dagster as dg
 
 from trisignal_pipeline.market.dates import NS_PER_SECOND
 from trisignal_pipeline.orchestration.circumstances import digest
+from trisignal_pipeline.orchestration.dates_of_runs import UNFINISHED
 from trisignal_pipeline.orchestration.io_manager import NothingStored
 from trisignal_pipeline.orchestration.resources import PostgresResource, RawFolderResource
 from trisignal_pipeline.orchestration.step_retries import tried_again
 from trisignal_pipeline.orchestration.unasked_runs import (
     CIRCUMSTANCES_TAG,
     REFRESH_TAG,
-    UNFINISHED,
     why_not_now,
 )
 from trisignal_pipeline.sources.raw_folder import Seen

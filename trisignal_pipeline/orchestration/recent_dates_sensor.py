@@ -16,9 +16,13 @@ from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.orchestration.assets.raw_dbn_files import RawSource
 from trisignal_pipeline.orchestration.circumstances import circumstances
-from trisignal_pipeline.orchestration.daily_schedule import daily_at, daily_bars
+from trisignal_pipeline.orchestration.daily_schedule import (
+    daily_at,
+    daily_bars,
+    newest_complete_date,
+)
 from trisignal_pipeline.orchestration.daily_source import daily_run_config, daily_source
-from trisignal_pipeline.orchestration.failed_dates import failed_dates
+from trisignal_pipeline.orchestration.dates_of_runs import failed_dates
 from trisignal_pipeline.orchestration.new_files import read_new_files, reading
 from trisignal_pipeline.orchestration.partitions import (
     SYMBOL_DIMENSION,
@@ -48,6 +52,9 @@ DEFAULT_KEEP_CURRENT_DAYS = 7
 SOONEST_ASKED_AGAIN = timedelta(hours=1)
 """How soon the API is asked again for a date that it didn't have."""
 
+AFTER_THE_SCHEDULE = timedelta(minutes=15)
+"""How long the newest date is left to the schedule."""
+
 IN_VAIN_FOR = timedelta(days=1)
 """How long a run that ended well and left a date unfinished stands for trying in vain."""
 
@@ -66,6 +73,14 @@ def keep_current_days(environment: Mapping[str, str] = os.environ) -> int:
             f"{KEEP_CURRENT_VARIABLE} is {named!r}; write a whole number of days from 1 up"
         )
     return int(named)
+
+
+def newest_due_date(now: datetime, at: str | None) -> date:
+    """The newest complete date at `now`; the schedule that runs `at` (HH:MM UTC) has it first."""
+    if at is None:
+        return newest_complete_date(now)
+    of_day = datetime.strptime(at, "%H:%M") - datetime.strptime("00:00", "%H:%M")  # noqa: DTZ007
+    return newest_complete_date(now - of_day - AFTER_THE_SCHEDULE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +113,9 @@ def recent_dates_are_there(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run for every symbol that lacks a date which can be made."""
     now = datetime.now(UTC)
-    yesterday = now.date() - timedelta(days=1)
-    first = max(first_bar_date(), yesterday - timedelta(days=keep_current_days() - 1))
-    if first > yesterday:
+    newest = newest_due_date(now, daily_at())
+    first = max(first_bar_date(), newest - timedelta(days=keep_current_days() - 1))
+    if first > newest:
         return dg.SkipReason("no date is over yet")
     known = context.instance.get_dynamic_partitions(SYMBOL_DIMENSION)
     config = daily_run_config()
@@ -110,7 +125,7 @@ def recent_dates_are_there(
             connection,
             context.instance,
             raw_folder.path(),
-            DateRange(first, yesterday),
+            DateRange(first, newest),
             now,
             circumstances(connection, Settings.from_environment()),
             daily_source(),

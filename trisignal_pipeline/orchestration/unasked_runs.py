@@ -16,7 +16,8 @@ from dagster._core.storage.tags import (
 from trisignal_pipeline import errors
 from trisignal_pipeline.errors import TransientError
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.orchestration.partitions import partition_key
+from trisignal_pipeline.orchestration.dates_of_runs import UNFINISHED, is_under_way
+from trisignal_pipeline.orchestration.partitions import parse_partition_key, partition_key
 from trisignal_pipeline.orchestration.range_run import step_failure
 
 REFRESH_TAG = "trisignal/refresh"
@@ -25,13 +26,6 @@ REFRESH_TAG = "trisignal/refresh"
 CIRCUMSTANCES_TAG = "trisignal/circumstances"
 """The circumstances that it was asked for under, see `circumstances`."""
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 FIRST_PAUSE = timedelta(minutes=15)
@@ -74,13 +68,19 @@ def run_request(
 def why_not_now(instance: dg.DagsterInstance, request: dg.RunRequest) -> str | None:
     """Why `request` had better wait, to be said of what it is about; None if it need not.
 
-    There is one unasked run at a time of each symbol. After one that failed the next one waits, the
+    There is one unasked run at a time of each symbol, and none over dates that anybody's run is
+    about just now. After one that failed the next one waits, the
     longer the more of them failed in a row; and after an error that won't pass, until the
     circumstances are others, or for a day.
     """
     about = {REFRESH_TAG: request.tags[REFRESH_TAG]}
     if instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags=about)):
         return "has a run under way"
+    if ASSET_PARTITION_RANGE_START_TAG in request.tags:
+        symbol, start = parse_partition_key(request.tags[ASSET_PARTITION_RANGE_START_TAG])
+        _, end = parse_partition_key(request.tags[ASSET_PARTITION_RANGE_END_TAG])
+        if is_under_way(instance, symbol, DateRange(start, end)):
+            return "has a run under way over some of the dates"
     records = instance.get_run_records(
         dg.RunsFilter(job_name=request.job_name, tags=about), limit=_MOST_FAILURES
     )

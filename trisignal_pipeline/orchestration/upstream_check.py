@@ -52,7 +52,8 @@ class UpstreamCheck:
                 for doubt in found[:MOST_CASES]
             ),
         )
+        dates = "1 date is" if days == 1 else f"{days} dates are"
         return verdict, (
-            f"{days} dates are in doubt up to this one, the first {first.day}: {first.reason}; "
-            f"mend it with: {first.mended_by}"
+            f"{dates} in doubt up to this one, the first {first.day}: {first.reason}; mend it "
+            f"with: {first.mended_by}"
         )

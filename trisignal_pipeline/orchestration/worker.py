@@ -9,6 +9,7 @@ import uuid
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.orchestration.instance import environment_of_services
 from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage.readiness import database_for_work
 
 
 def run_worker(settings: Settings, runs: int) -> None:
@@ -17,6 +18,7 @@ def run_worker(settings: Settings, runs: int) -> None:
     Raises:
         ConfigurationError: Celery isn't installed, or there is no Redis or no database that
             several machines could share.
+        SchemaVersionError, DatabaseUnavailableError: as `database_for_work` does.
         SystemExit: the worker has ended.
     """
     try:
@@ -35,6 +37,7 @@ def run_worker(settings: Settings, runs: int) -> None:
             "machine: name a server of your own in TRISIGNAL_DATABASE_URL"
         )
     app = workers_app(broker_url())
+    database_for_work(settings)
     os.environ.update(environment_of_services(settings, os.environ))
     # Celery shows what any library says at INFO.
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -111,6 +111,15 @@ class WorkersLauncher(CeleryRunLauncher):
             inst_data=inst_data,
         )
 
+    def terminate(self, run_id: str) -> bool:
+        """Stop a run that a worker has; whether there was one to stop."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return False
+        # Or else its end would pass for a failure, and the run would be launched again.
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker is there. A run that no worker was given is nobody's loss."""
         task = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)

@@ -27,6 +27,7 @@ from trisignal_pipeline.storage.binary_copy import (
     timestamps,
 )
 from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.deletions import require_kept
 from trisignal_pipeline.storage.replacement import (
     Written,
     ensure_time_partitions,
@@ -96,7 +97,10 @@ def read_bars(
 
     Raises:
         InvalidBarsError: a stored row has no price or no volume.
+        RangeError: what the table held at `as_of` was deleted since.
     """
+    if as_of is not None:
+        require_kept(connection, start_ns, end_ns, as_of)
     records = copy_out(
         connection,
         sql.SQL(_SELECT).format(

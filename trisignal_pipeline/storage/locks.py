@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -89,6 +89,33 @@ def catalogue_lock(database: Database) -> Iterator[None]:
 def hold_ingest_run(connection: Connection, run_id: int) -> bool:
     """Try to take the lock that a live ingestion run holds; False if the run is alive."""
     return bool(scalar(connection, "SELECT pg_try_advisory_lock(%s, %s)", _INGEST_RUN, run_id))
+
+
+def ingest_runs_held(connection: Connection) -> set[int]:
+    """The ingestion runs of this database that are alive, without waiting for any."""
+    found = connection.execute(
+        """
+        SELECT objid::bigint FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 2 AND classid::bigint = %s AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """,
+        (_INGEST_RUN,),
+    )
+    return {row[0] for row in found}
+
+
+def hold_symbols(connection: Connection, symbols: Iterable[str]) -> None:
+    """Hold all `symbols` until the transaction of `connection` ends, if no run works on any.
+
+    Raises:
+        SymbolBusyError: a run does. Nothing was waited for.
+    """
+    for symbol in sorted(symbols):
+        taken = "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))"
+        if not scalar(connection, taken, _SYMBOL, symbol):
+            raise SymbolBusyError(
+                f"{symbol}: a run is working on this symbol; run the same again once it has ended"
+            )
 
 
 def release_ingest_run(connection: Connection, run_id: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.audit import close_stale_runs
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.migrations import migrate, require_current
+from trisignal_pipeline.storage.slow_statements import keep_statistics
+from trisignal_pipeline.storage.years import make_years_ahead
 
 
 def ready_database(settings: Settings) -> Database:
@@ -21,7 +25,9 @@ def ready_database(settings: Settings) -> Database:
     """
     database = Database.for_settings(settings)
     if settings.database_url is None:
-        migrate(database.url)
+        if migrate(database.url):
+            keep_statistics(database)
+            make_years_ahead(database, datetime.now(UTC))
     else:
         require_current(database.url)
     return database

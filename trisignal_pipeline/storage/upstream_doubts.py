@@ -108,6 +108,6 @@ def _doubt(symbol: str, day: date, kind: str, what: str | None, other: str | Non
             return UpstreamDoubt(day, known, reason, refresh)
         case UpstreamKind.OLDER_LEGACY_VERSION as known:
             reason = "its clean bars were made from an older version of its legacy bars"
-            return UpstreamDoubt(day, known, reason, again)
+            return UpstreamDoubt(day, known, reason, refresh)
         case known:
             return UpstreamDoubt(day, known, f"its stored signal: {what}", refresh)

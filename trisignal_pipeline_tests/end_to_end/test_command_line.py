@@ -161,6 +161,11 @@ db stop
 db status
 db reset
 db url
+db partitions
+db partitions create
+db partitions drop
+housekeeping
+status
 symbols
 symbols list
 symbols add

@@ -65,6 +65,7 @@ def test_the_owner_migrates_the_writer_works_and_the_reader_looks(
         ("refresh",),
         ("db", "migrate"),
         ("db", "status"),
+        ("db", "partitions", "create", "2031"),
     ):
         answer = trisignal.run(*arguments)
         assert (answer.exit_code, answer.err) == (0, ""), arguments
@@ -75,6 +76,8 @@ def test_the_owner_migrates_the_writer_works_and_the_reader_looks(
     ts = f"{TUESDAY}T10:00:00Z"
     for arguments in (
         ("status",),
+        ("status", "--health"),
+        ("db", "partitions"),
         ("runs",),
         ("symbols", "list"),
         ("triangles", NQ, *DATES),

@@ -121,6 +121,8 @@ def terminal(
         TRISIGNAL_DATABASE_URL=url_of(market_server, "market_pipeline", password=PASSWORD),
         DATABENTO_API_KEY=API_KEY,
         TRISIGNAL_DATABENTO_GATEWAY=f"https://127.0.0.1:{free_port()}",
+        # The error that ends a run is to be told, and not survived.
+        TRISIGNAL_RETRIES="0",
         **{WEBHOOK_VARIABLE: f"http://127.0.0.1:{free_port()}/{WEBHOOK_TOKEN}"},
     )
     for name in ("DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", URL_VARIABLE):

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import dagster as dg
 import psycopg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.settings import project_file
 from trisignal_pipeline.storage.embedded import EmbeddedServer
+from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline_tests.end_to_end.command_line import COMMAND, wait_until
 from trisignal_pipeline_tests.end_to_end.services import (
     DAEMON,
@@ -37,6 +39,10 @@ DATES = DateRange(MONDAY, WEDNESDAY)
 
 # A legacy bar carries its close. The second batch of 500 holds it.
 HELD_MINUTE = f"{WEDNESDAY} 14:01Z"
+
+AT_WORK = dg.RunsFilter(
+    statuses=[status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
+)
 
 PASSWORD = "kestrel-4711"
 
@@ -91,7 +97,7 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
         folder = tmp_path / "one machine"
         alone = _on_one_machine(server, migrated_template, dagster_template, folder)
 
-        wait_until(lambda: _waiting(pipeline) == 2, "two runs at work")
+        wait_until(lambda: _waiting(pipeline, "transactionid") == 2, "two runs at work")
         lost, kept = (_run_of(instance, services[name].pid) for name in ("one", "other"))
         kill(services["one"])
         held.close()
@@ -101,9 +107,18 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
 
         wait_until(lambda: [run.is_success for run in retries()] == [True], "end of the retry")
         wait_until(lambda: _status(instance, kept).name == "SUCCESS", "end of the other run")
+        wait_until(lambda: not instance.get_runs(AT_WORK), "end of what sensors asked for")
+        assert "raw_dbn_files" not in (retries()[0].step_keys_to_execute or ()), "done before"
+        results = pipeline.results()
+
+        with symbol_lock(pipeline.database, NQ):
+            stopped = web.launch_one(_repository(web), keys[0], NQ)
+            wait_until(lambda: _waiting(pipeline, "advisory") == 1, "run that waits")
+            web.terminate(stopped)
+            wait_until(lambda: _status(instance, stopped).name == "CANCELED", "end of the stop")
 
     assert _status(instance, lost) is dg.DagsterRunStatus.FAILURE
-    assert pipeline.results() == alone
+    assert results == alone
     assert all(rows.rows for rows in alone.values())
     for log in logs.values():
         assert PASSWORD not in log.read_text(), log
@@ -117,6 +132,12 @@ def _on_one_machine(
         for symbol in (NQ, ES):
             assert pipeline.backfill(MONDAY, WEDNESDAY, symbol=symbol).succeeded
         return pipeline.results()
+
+
+def _repository(web: Webserver) -> str:
+    [location] = web.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+    [repository] = location["locationOrLoadError"]["repositories"]
+    return str(repository["name"])
 
 
 def _has_loaded(web: Webserver) -> bool:
@@ -145,15 +166,16 @@ def _bar_held(pipeline: Pipeline, symbol: str) -> Iterator[None]:
         other.rollback()
 
 
-def _waiting(pipeline: Pipeline) -> int:
-    """How many runs wait for a held bar."""
+def _waiting(pipeline: Pipeline, what: str) -> int:
+    """How many runs wait for another session, for its transaction or for its lock on a symbol."""
     return int(
         pipeline.value(
             """
             SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'trisignal symbol lock'
-              AND wait_event_type = 'Lock'
-            """
+              AND wait_event_type = 'Lock' AND wait_event = %s
+            """,
+            what,
         )
     )
 

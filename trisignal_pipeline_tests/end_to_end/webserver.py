@@ -48,6 +48,10 @@ mutation Launch($backfillParams: LaunchBackfillParams!) {
 }
 """
 
+TERMINATE_RUN = """
+mutation Terminate($id: String!) { terminateRun(runId: $id) { __typename } }
+"""
+
 RUN_STATUS = """
 query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }
 """
@@ -130,6 +134,11 @@ class Webserver:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         backfill_id: str = launched["backfillId"]
         return backfill_id
+
+    def terminate(self, run_id: str) -> None:
+        """Stop a run, as the button does."""
+        ended = self.ask(TERMINATE_RUN, {"id": run_id})["terminateRun"]
+        assert ended["__typename"] == "TerminateRunSuccess", ended
 
     def run_status(self, run_id: str) -> str:
         return str(self.ask(RUN_STATUS, {"id": run_id})["runOrError"]["status"])

@@ -199,6 +199,8 @@ def test_a_price_below_the_floor_is_delivered_but_not_believed(pipeline: Pipelin
     verdict = _verdict(pipeline, CLEAN, MONDAY)
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert verdict.metadata["failed_by_rule"].value == {"PRICE_LT_1000": 1}
+    compared = pipeline.evaluations(CLEAN, "agrees_with_legacy")[partition_key(NQ, MONDAY)]
+    assert (compared.passed, compared.metadata["rows"].value) == (True, BARS - 1)
     assert _bars_stored(pipeline) == {MONDAY: BARS}
     assert _bars_stored(pipeline, "market_bars_ohlcv_1m_clean") == {MONDAY: BARS - 1}
 

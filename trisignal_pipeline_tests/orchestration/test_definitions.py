@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from trisignal_pipeline.orchestration.assets import pipeline_health
 from trisignal_pipeline.orchestration.definitions import build_defs, defs
 from trisignal_pipeline.orchestration.io_manager import NothingStored
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
@@ -19,11 +20,12 @@ def _spec(name: str) -> dg.AssetSpec:
     return defs.resolve_asset_graph().get(dg.AssetKey(name)).to_asset_spec()
 
 
-def test_the_definitions_load_and_hold_the_five_assets() -> None:
+def test_the_definitions_load_and_hold_the_five_assets_and_what_watches_them() -> None:
     dg.Definitions.validate_loadable(defs)
-    assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == set(
-        ASSETS
-    )
+    assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == {
+        *ASSETS,
+        pipeline_health.NAME,
+    }
 
 
 def test_bars_travel_from_files_to_triangles() -> None:

@@ -67,7 +67,9 @@ def _read(pipeline: Pipeline, instance: dg.DagsterInstance, cursor: str | None =
 def test_new_files_are_read_and_what_they_cover_is_made(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _long_ago(write_days(pipeline.raw, DATES, ("NQ", "ES")))
+    # Two files of one date are still one run.
+    again = write_day(pipeline.raw / "again", TUESDAY)
+    _long_ago([*write_days(pipeline.raw, DATES, ("NQ", "ES")), again])
     with pipeline.instance() as instance:
         with monkeypatch.context() as patch:
             # A look opens no file.

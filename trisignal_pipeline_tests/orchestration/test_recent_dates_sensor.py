@@ -13,10 +13,12 @@ import pytest
 from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
+from trisignal_pipeline.orchestration.dates_of_runs import failed_dates
 from trisignal_pipeline.orchestration.definitions import defs
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.recent_dates_sensor import (
     keep_current_days,
+    newest_due_date,
     recent_dates_are_there,
 )
 from trisignal_pipeline_tests.orchestration.ticks import Tick, start, tick
@@ -126,6 +128,28 @@ def test_a_date_whose_last_run_failed_is_made_again_once(
         assert _nothing_to_do(_look(instance))
 
 
+def test_dates_that_anybody_is_working_on_are_left_alone(recent: Pipeline) -> None:
+    write_days(recent.raw, [MONDAY])
+    recent.materialize(MONDAY, MONDAY, [RAW])
+    key = partition_key(NQ, MONDAY)
+    with recent.instance() as instance:
+        own = instance.add_run(
+            dg.DagsterRun(
+                job_name="__ASSET_JOB",
+                status=dg.DagsterRunStatus.STARTED,
+                tags={"dagster/partition": key},
+            )
+        )
+        assert (
+            f"{NQ} {MONDAY} has a run under way over some of the dates" in _look(instance).skipped
+        )
+        # It has failed, and Dagster is about to launch it again.
+        instance.report_run_failed(own)
+        assert instance.get_runs(dg.RunsFilter(tags={"dagster/will_retry": "true"}))
+        assert not failed_dates(instance, DATES, datetime(2024, 1, 1, tzinfo=UTC))
+        assert _look(instance).about == _about(MONDAY, MONDAY)
+
+
 def test_what_a_run_could_not_make_waits_for_other_circumstances(recent: Pipeline) -> None:
     # The second contract by volume, where only one traded: the run ends well and makes nothing.
     recent.set(rank=1)
@@ -221,6 +245,20 @@ def test_a_date_that_the_api_did_not_have_yet_is_asked_for_again_and_made(
 
     assert databento.bought == [DateRange(MONDAY, TUESDAY), DateRange(WEDNESDAY, WEDNESDAY)]
     assert [day for (day,) in buying.query("SELECT date FROM signal_dates ORDER BY 1")] == [*DATES]
+
+
+@pytest.mark.parametrize(
+    ("at", "now", "newest"),
+    [
+        (None, "00:01", TUESDAY),
+        ("06:30", "06:40", MONDAY),
+        ("06:30", "06:45", TUESDAY),
+        ("23:50", "23:59", MONDAY),
+    ],
+)
+def test_the_schedule_has_the_newest_date_first(at: str | None, now: str, newest: date) -> None:
+    moment = datetime.fromisoformat(f"{WEDNESDAY}T{now}+00:00")
+    assert newest_due_date(moment, at) == newest
 
 
 def test_it_runs_where_the_schedule_does() -> None:

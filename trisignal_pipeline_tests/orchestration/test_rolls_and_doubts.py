@@ -93,9 +93,8 @@ def test_clean_bars_of_an_older_legacy_version_are_a_doubt_of_all_later_dates(
         verdict = found[partition_key(NQ, day)]
         assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert verdict.description == (
-            f"1 dates are in doubt up to this one, the first {TUESDAY}: its clean bars were made "
-            "from an older version of its legacy bars; mend it with: "
-            f"trisignal backfill {NQ} --start {TUESDAY} --end {TUESDAY}"
+            f"1 date is in doubt up to this one, the first {TUESDAY}: its clean bars were made "
+            f"from an older version of its legacy bars; mend it with: trisignal refresh {NQ}"
         )
         assert verdict.metadata["failed_by_rule"].value == {"OLDER_LEGACY_VERSION": 1}
 

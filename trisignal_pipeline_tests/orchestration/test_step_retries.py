@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from trisignal_pipeline.errors import (
     ApiRefusedError,
@@ -18,8 +19,12 @@ from trisignal_pipeline.errors import (
     SymbolBusyError,
 )
 from trisignal_pipeline.orchestration import step_retries
+from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.range_run import StepFailure, step_failure
 from trisignal_pipeline.orchestration.step_retries import retries, tried_again
+from trisignal_pipeline.storage.migrations import VERSION_TABLE
+from trisignal_pipeline_tests.pipeline import RAW, Pipeline
+from trisignal_pipeline_tests.tiny_market import MONDAY, NQ, write_day
 
 AWAY = DatabaseUnavailableError("the database is away")
 
@@ -132,3 +137,18 @@ def test_how_often_is_a_setting(named: str, number: int) -> None:
 def test_a_number_that_is_none_is_refused(named: str) -> None:
     with pytest.raises(ConfigurationError, match="TRISIGNAL_RETRIES"):
         retries({"TRISIGNAL_RETRIES": named})
+
+
+def test_a_run_over_a_schema_that_the_code_doesn_t_know_is_not_launched_again(
+    pipeline: Pipeline,
+) -> None:
+    write_day(pipeline.raw, MONDAY)
+    pipeline.query(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    with pipeline.instance() as instance:
+        failed = pipeline.launch(
+            instance, [RAW], partition_key=partition_key(NQ, MONDAY), raise_on_error=False
+        )
+        run = instance.get_run_by_id(failed.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert run.tags[WILL_RETRY_TAG] == "false"

@@ -15,6 +15,7 @@ from trisignal_pipeline_tests.pipeline import (
     CHECKS_OF,
     CLEAN,
     LEGACY,
+    RAW,
     TRIANGLES,
     Pipeline,
 )
@@ -178,6 +179,24 @@ def test_a_run_of_one_date_has_the_verdicts_of_a_range(pipeline: Pipeline) -> No
     assert again["replayed_from"].value == f"the state of {MONDAY}"
     before = of_range[BIAS, "recomputation_agrees", day].metadata
     assert again["signal_fingerprint"] == before["signal_fingerprint"]
+
+
+def test_a_date_whose_day_before_has_no_stored_signal_is_judged_all_the_same(
+    pipeline: Pipeline,
+) -> None:
+    write_days(pipeline.raw, DATES)
+    pipeline.materialize(MONDAY, WEDNESDAY, [RAW, LEGACY, CLEAN])
+    pipeline.set(require_engulfing=True)
+
+    pipeline.materialize_one(WEDNESDAY, [BIAS, TRIANGLES])
+
+    for asset in (BIAS, TRIANGLES):
+        for check in CHECKS_OF[asset]:
+            [(key, evaluation)] = pipeline.evaluations(asset, check).items()
+            assert key == partition_key(NQ, WEDNESDAY)
+            assert evaluation.passed, (check, evaluation.description)
+    stored = pipeline.value("SELECT count(*) FROM triangle_events_v1")
+    assert evaluation.metadata["rows"].value == stored > 0
 
 
 def test_a_wrong_saved_state_shows_on_the_date_that_went_on_from_it(pipeline: Pipeline) -> None:

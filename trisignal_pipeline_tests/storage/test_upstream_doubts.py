@@ -119,7 +119,7 @@ def test_clean_bars_of_an_older_legacy_version_are_a_doubt(
     [doubt] = upstream_doubts(connection, NQ, ONE_DAY)
 
     assert (doubt.day, doubt.kind) == (DAY, UpstreamKind.OLDER_LEGACY_VERSION)
-    assert doubt.mended_by == f"trisignal backfill {NQ} --start {DAY} --end {DAY}"
+    assert doubt.mended_by == f"trisignal refresh {NQ}"
 
 
 def test_legacy_bars_don_t_matter_where_clean_ones_of_the_api_stand(

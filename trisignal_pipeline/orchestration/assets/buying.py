@@ -7,10 +7,10 @@ from datetime import date
 from decimal import Decimal
 
 import dagster as dg
-from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from trisignal_pipeline.market.conditions import DEGRADED
+from trisignal_pipeline.orchestration.lost_runs import in_place_of
 from trisignal_pipeline.orchestration.run_scope import SymbolDates
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.audit import spent_by
@@ -61,9 +61,8 @@ def buy_missing(
     run_id = context.run.run_id
     with database.connect("purchases") as connection:
         wanted = [Wanted(registry.market(connection, s.symbol), s.dates) for s in scopes]
-        budget = Budget(
-            Decimal(str(config.budget_usd)), spent_by(connection, _with_lost_ones(context))
-        )
+        runs = [run_id, *in_place_of(context.instance, context.run)]
+        budget = Budget(Decimal(str(config.budget_usd)), spent_by(connection, runs))
     bought = purchases.buy(
         wanted,
         budget,
@@ -89,15 +88,3 @@ def buy_missing(
         for dates, reason in quote.left_out
         for day in dates
     }
-
-
-def _with_lost_ones(context: dg.AssetExecutionContext) -> list[str]:
-    """The run, and those whose worker died that Dagster launched it in place of: one budget."""
-    ids, run = [], context.run
-    while True:
-        ids.append(run.run_id)
-        before = run.parent_run_id if RETRY_NUMBER_TAG in run.tags else None
-        lost = context.instance.get_run_by_id(before) if before else None
-        if lost is None:
-            return ids
-        run = lost

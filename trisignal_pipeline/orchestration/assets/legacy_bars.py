@@ -23,7 +23,7 @@ from trisignal_pipeline.orchestration.resources import (
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import legacy_bar, rejected_by
-from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
 from trisignal_pipeline.storage.locks import symbol_lock
@@ -72,6 +72,9 @@ def legacy_bars(
     report = PartitionReport(NAME, CHECK, beside=(rolls,))
     beside = (partial(roll_sanity.judge_rolls, report=rolls),)
     database = postgres.database()
+    if context.retry_number:
+        # A file may have been replaced since raw_dbn_files looked.
+        catalogue.refresh(database, raw_folder.path())
     for scope in symbol_dates(context):
         with symbol_lock(database, scope.symbol) as held:
             market = held.repeat(registry.market, scope.symbol)

@@ -1,4 +1,4 @@
-"""Which dates the failed runs of the last days were about."""
+"""Which symbols and dates runs are about, by their tags: those under way, and those that failed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,29 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
 )
 
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.partitions import SYMBOL_DIMENSION, parse_partition_key
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def is_under_way(instance: dg.DagsterInstance, symbol: str, dates: DateRange) -> bool:
+    """Whether any run, whoever wanted it, is about one of `dates` of `symbol`."""
+    symbols = instance.get_dynamic_partitions(SYMBOL_DIMENSION)
+    return any(
+        of_symbol == symbol and of_run.overlaps(dates)
+        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        for of_symbol, of_run in _about(run.tags, symbols)
+    )
 
 
 def failed_dates(
@@ -21,13 +40,17 @@ def failed_dates(
 ) -> dict[tuple[str, date], datetime]:
     """For symbols and dates that failed runs were about, when the last of them failed.
 
-    Runs that somebody cancelled are not among them; what those left unfinished shows in the tables.
+    Runs that somebody cancelled are not among them: what those left unfinished shows in the tables.
+    Nor are those that Dagster launches again by itself.
     """
     symbols = instance.get_dynamic_partitions(SYMBOL_DIMENSION)
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     found: dict[tuple[str, date], datetime] = {}
     for record in instance.get_run_records(failed):
-        for symbol, of_run in _about(record.dagster_run.tags, symbols):
+        tags = record.dagster_run.tags
+        if tags.get(WILL_RETRY_TAG) == "true":
+            continue
+        for symbol, of_run in _about(tags, symbols):
             for day in _both(of_run, dates):
                 before = found.get((symbol, day), record.update_timestamp)
                 found[symbol, day] = max(before, record.update_timestamp)
