@@ -1,85 +1,99 @@
-"""What an analyst works with: one row a minute, its bar, its six biases, its triangle."""
+"""The joined dataset: one row a minute, with its bar, the six biases and the triangle.
+
+The minutes are those of finished dates of clean bars. A minute whose signal isn't computed has no
+biases, and one without a triangle has nothing in the triangle's columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-import numpy as np
 import pyarrow as pa
+from psycopg import sql
 
-from trisignal_pipeline.market.bars import Int64s
-from trisignal_pipeline.market.dates import NS_PER_MINUTE, NS_PER_SECOND
-from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.query.history import (
-    Rows,
-    Span,
-    bars_page,
-    bias_page,
-    triangles_page,
+from trisignal_pipeline.query.series import Key, Series, Span, about, bounds, minute_of
+from trisignal_pipeline.query.signals import DIRECTIONS, bias_codes
+from trisignal_pipeline.query.tables import (
+    FLAG,
+    POINTS,
+    TEXT,
+    TIME,
+    WHOLE,
+    WORD,
+    flags,
+    prices,
+    texts,
+    times,
+    words,
 )
-from trisignal_pipeline.signal.rules import TIMEFRAMES
+from trisignal_pipeline.schemas import PRICES, TRIANGLE_BIAS_COLUMNS
+from trisignal_pipeline.signal.rules import BIAS_NAMES
+from trisignal_pipeline.storage.bars import contract_codes
+from trisignal_pipeline.storage.binary_copy import copy_out, nanoseconds
 from trisignal_pipeline.storage.connection import Connection
 
-PARTS = ("bars", "bias", "triangles")
-"""Groups of columns that can be asked for."""
+_FLAGS = ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
+_CONTRACT_WIDTH = 24
 
-_MOST = 2**62
-_TRIANGLE_COLUMNS = ("direction", "htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
+DATASET = pa.schema(
+    [
+        ("ts", TIME),
+        *((name, POINTS) for name in PRICES),
+        ("volume", WHOLE),
+        ("contract", TEXT),
+        *((name, WORD) for name in TRIANGLE_BIAS_COLUMNS),
+        ("triangle", WORD),
+        *((name, FLAG) for name in _FLAGS),
+    ]
+)
+"""The columns of the dataset. `ts` is the bar's OPEN; all the rest is known at its close."""
 
 
-def dataset_page(
-    connection: Connection,
-    market: Market,
-    span: Span,
-    parts: Collection[str] = PARTS,
-    *,
-    limit: int,
-    cursor: str | None = None,
-) -> Rows:
-    """One row for each clean minute of `span`, with the columns of `parts`: at most `limit`.
+def dataset(symbol: str, span: Span) -> Series:
+    """The joined rows of the minutes that open in `span`."""
 
-    A minute without a bias yet, or without a triangle, has nulls there. A triangle's direction is
-    called `triangle` here.
+    def read(connection: Connection, behind: Key | None, limit: int) -> pa.Table:
+        records = copy_out(
+            connection,
+            sql.SQL(_SELECT).format(
+                biases=bias_codes("s"), width=sql.Literal(_CONTRACT_WIDTH), flags=_flag_codes()
+            ),
+            bounds(symbol, span, behind, limit),
+            [
+                ("ts", "i8"),
+                *((name, "i8") for name in (*PRICES, "volume")),
+                ("contract", f"S{_CONTRACT_WIDTH}"),
+                *((name, "i2") for name in (*TRIANGLE_BIAS_COLUMNS, "triangle", *_FLAGS)),
+            ],
+        )
+        columns = [times(nanoseconds(records["ts"]))]
+        columns += [prices(records[name]) for name in PRICES]
+        columns += [pa.array(records["volume"]), texts(*contract_codes(records["contract"]))]
+        columns += [words(records[name], BIAS_NAMES) for name in TRIANGLE_BIAS_COLUMNS]
+        columns += [words(records["triangle"], DIRECTIONS)]
+        columns += [flags(records[name] == 1, records[name] != 2) for name in _FLAGS]
+        return pa.table(columns, schema=DATASET)
 
-    Raises:
-        RangeError: the cursor is none of this question's.
-    """
-    page = bars_page(connection, market, TIMEFRAMES[0], span, limit=limit, cursor=cursor)
-    bars = page.table
-    columns = dict(zip(bars.column_names, bars.columns, strict=True))
-    if "bars" not in parts:
-        columns = {"ts": columns["ts"]}
-    ts = _nanoseconds(bars)
-    there = (
-        Span(span.symbol, int(ts[0]), int(ts[-1]) + NS_PER_MINUTE)
-        if len(ts)
-        else Span(span.symbol, span.start_ns, span.start_ns)
+    return Series("dataset", about(symbol, span), DATASET, read, minute_of)
+
+
+# Two triangles on one minute, as an earlier system may have left them: the one of the bias.
+_SELECT = """
+    SELECT b.ts, (b.open * 1000000000)::bigint, (b.high * 1000000000)::bigint,
+           (b.low * 1000000000)::bigint, (b.close * 1000000000)::bigint, b.volume,
+           rpad(coalesce(b.contract, ''), {width}), {biases},
+           CASE t.direction WHEN 'BULL' THEN 0 WHEN 'BEAR' THEN 1 ELSE 2 END::smallint, {flags}
+    FROM continuous_bars_1m b
+    LEFT JOIN bias_series_1m_v1 s
+           ON s.symbol = b.symbol AND s.ts = b.ts AND s.ts > %(behind)s AND s.ts < %(end)s
+    LEFT JOIN triangle_events_v1 t
+           ON t.symbol = b.symbol AND t.ts = b.ts AND t.ts > %(behind)s AND t.ts < %(end)s
+          AND t.direction = CASE s.bias_1m WHEN 'Bullish' THEN 'BULL' ELSE 'BEAR' END
+    WHERE b.symbol = %(symbol)s AND b.ts > %(behind)s AND b.ts < %(end)s
+    ORDER BY b.ts LIMIT %(limit)s
+"""
+
+
+def _flag_codes() -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("coalesce({}::integer, 2)::smallint").format(sql.Identifier("t", name))
+        for name in _FLAGS
     )
-    if "bias" in parts:
-        bias = bias_page(connection, there, limit=_MOST).table
-        columns |= _joined(ts, bias, bias.column_names[1:])
-    if "triangles" in parts:
-        events = triangles_page(connection, there, limit=_MOST).table
-        found = _joined(ts, events, _TRIANGLE_COLUMNS)
-        columns |= {"triangle": found.pop("direction"), **found}
-    return Rows(pa.table(columns), page.next_cursor)
-
-
-def _joined(
-    ts: Int64s, other: pa.Table, names: Collection[str]
-) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """Columns of `other` on the minutes `ts`; null where it has none."""
-    its = _nanoseconds(other)
-    if len(its) == len(ts) and (its == ts).all():
-        return {name: other.column(name) for name in names}
-    at = np.searchsorted(its, ts)
-    missing = np.ones(len(ts), np.bool_)
-    inside = at < len(its)
-    missing[inside] = its[at[inside]] != ts[inside]
-    rows = pa.array(np.where(missing, 0, at), mask=missing)
-    return {name: other.column(name).take(rows) for name in names}
-
-
-def _nanoseconds(table: pa.Table) -> Int64s:
-    seconds = table.column("ts").cast(pa.int64()).to_numpy()
-    return np.asarray(seconds * NS_PER_SECOND, np.int64)

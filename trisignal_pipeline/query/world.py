@@ -1,112 +1,108 @@
-"""All that is known of one minute of a market: its bar, its biases, its triangle."""
+"""The state of the world at one minute: the bar, the six biases, the triangle, the session."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
-from trisignal_pipeline.errors import NotFoundError, RangeError
-from trisignal_pipeline.market.dates import NS_PER_MINUTE, iso_minute
+import numpy as np
+import pyarrow as pa
+
+from trisignal_pipeline.errors import NotFoundError
+from trisignal_pipeline.market.dates import (
+    date_of_ns,
+    from_day_number,
+    iso_minute,
+    utc,
+)
+from trisignal_pipeline.market.sessions import sessions
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.query.dataset import dataset_page
-from trisignal_pipeline.query.explanation import as_values
-from trisignal_pipeline.query.history import FLAGS, PRICES, Span, triangles_page
-from trisignal_pipeline.schemas import TRIANGLE_BIAS_COLUMNS
+from trisignal_pipeline.query.dataset import DATASET, dataset
+from trisignal_pipeline.query.series import TimeSpan
+from trisignal_pipeline.query.signals import DIRECTIONS
+from trisignal_pipeline.query.tables import DATE, FLAG, TIME, WORD, as_words
 from trisignal_pipeline.storage.connection import Connection, rows
-from trisignal_pipeline.storage.explanation import explain_minute
+from trisignal_pipeline.storage.doubts import dates_in_doubt
+
+WORLD = pa.schema(
+    [
+        *DATASET,
+        ("trade_date", DATE),
+        ("session_open", TIME),
+        ("session_close", TIME),
+        ("last_triangle", WORD),
+        ("last_triangle_ts", TIME),
+        ("in_doubt", FLAG),
+    ]
+)
+"""The columns of the dataset; then the session the minute lies in (empty outside of any), the
+latest triangle up to and with this minute, and whether the date's signal is in doubt."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """One minute. Times are written in RFC 3339, prices are in points.
-
-    bias       by the names of `TRIANGLE_BIAS_COLUMNS`; None while its signal isn't computed
-    triangle   None where there is none
-    in_doubt   the signal was computed from other bars or rules than there are now
-    previous_triangle, next_triangle   the minutes of the nearest ones around it
-    """
-
-    symbol: str
-    ts: str
-    contract: str
-    bar: dict[str, float | int]
-    bias: dict[str, str] | None
-    triangle: dict[str, Any] | None
-    in_doubt: bool
-    previous_triangle: str | None
-    next_triangle: str | None
-
-
-def world(connection: Connection, market: Market, ts_ns: int) -> World:
-    """The minute that opens at `ts_ns` (nanoseconds since the epoch, UTC).
+def world(connection: Connection, market: Market, ts_ns: int) -> pa.Table:
+    """One row: what was known when the bar that opens at `ts_ns` (nanoseconds, UTC) closed.
 
     Raises:
-        NotFoundError: there is no clean bar; the message names those around it.
+        NotFoundError: no clean bar of a finished date opens there; the message names the nearest.
     """
     symbol = str(market.symbol)
-    span = Span(symbol, ts_ns, ts_ns + NS_PER_MINUTE)
-    found = dataset_page(connection, market, span, ("bars", "bias"), limit=1).table.to_pylist()
-    [near] = rows(connection, _AROUND, symbol=symbol, ts=iso_minute(ts_ns))
-    if not found:
-        raise NotFoundError(
-            f"{symbol} has no bar at {iso_minute(ts_ns)}; the nearest ones are at "
-            f"{near['previous_bar'] or 'none before'} and {near['next_bar'] or 'none after'}"
-        )
-    [row] = found
-    events = triangles_page(connection, span, limit=1).table.to_pylist()
-    return World(
+    minute = dataset(symbol, TimeSpan(ts_ns, ts_ns + 1)).page(connection, 1).rows
+    if not minute.num_rows:
+        raise NotFoundError(_why_absent(connection, symbol, ts_ns))
+    last = rows(
+        connection,
+        """
+        SELECT direction, ts FROM triangle_events_v1
+        WHERE symbol = %(symbol)s AND ts <= %(ts)s ORDER BY ts DESC, direction LIMIT 1
+        """,
         symbol=symbol,
-        ts=iso_minute(ts_ns),
-        contract=row["contract"],
-        bar={name: row[name] for name in (*PRICES, "volume")},
-        bias=None
-        if row["bias_1m"] is None
-        else {name: row[name] for name in TRIANGLE_BIAS_COLUMNS},
-        triangle={name: events[0][name] for name in ("direction", *FLAGS)} if events else None,
-        in_doubt=near["in_doubt"],
-        previous_triangle=near["previous_triangle"],
-        next_triangle=near["next_triangle"],
+        ts=utc(ts_ns),
+    )
+    trade_date, opens, closes = _session(market, ts_ns)
+    day = date_of_ns(ts_ns)
+    columns = [
+        *minute.columns,
+        pa.array([trade_date], DATE),
+        pa.array([opens], TIME),
+        pa.array([closes], TIME),
+        as_words(pa.array([one["direction"] for one in last] or [None], pa.string()), DIRECTIONS),
+        pa.array([one["ts"] for one in last] or [None], TIME),
+        pa.array([day in dates_in_doubt(connection, symbol)], FLAG),
+    ]
+    return pa.table(columns, schema=WORLD)
+
+
+def _session(market: Market, ts_ns: int) -> tuple[object, object, object]:
+    """Trade date, open and close of the session a minute lies in."""
+    day = date_of_ns(ts_ns)
+    of = sessions(market.session_profile, day, day + timedelta(days=1))
+    [row] = of.locate(np.array([ts_ns], np.int64)).tolist()
+    if row < 0:
+        return None, None, None
+    return (
+        from_day_number(int(of.trade_date[row])),
+        utc(int(of.open_ns[row])),
+        utc(int(of.close_ns[row])),
     )
 
 
-_AROUND = """
-    WITH asked AS (SELECT %(symbol)s::text AS symbol, %(ts)s::timestamptz AS ts), around AS (
-        SELECT
-            (SELECT max(b.ts) FROM market_bars_ohlcv_1m_clean b
-             WHERE b.symbol = asked.symbol AND b.ts < asked.ts) AS previous_bar,
-            (SELECT min(b.ts) FROM market_bars_ohlcv_1m_clean b
-             WHERE b.symbol = asked.symbol AND b.ts > asked.ts) AS next_bar,
-            (SELECT max(e.ts) FROM triangle_events_v1 e
-             WHERE e.symbol = asked.symbol AND e.ts < asked.ts) AS previous_triangle,
-            (SELECT min(e.ts) FROM triangle_events_v1 e
-             WHERE e.symbol = asked.symbol AND e.ts > asked.ts) AS next_triangle,
-            EXISTS (SELECT FROM signal_dates_in_doubt d
-                    WHERE d.symbol = asked.symbol
-                      AND d.date = (asked.ts AT TIME ZONE 'UTC')::date) AS in_doubt
-        FROM asked)
-    SELECT to_char(previous_bar AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS previous_bar,
-           to_char(next_bar AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS next_bar,
-           to_char(previous_triangle AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-               AS previous_triangle,
-           to_char(next_triangle AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-               AS next_triangle,
-           in_doubt
-    FROM around
-"""
-
-
-def explained(connection: Connection, market: Market, ts_ns: int) -> dict[str, Any]:
-    """Why the minute is as it is, as `query.explanation` writes it.
-
-    Args:
-        connection: in autocommit, outside any transaction.
-        market: whose anchor, filters and thresholds count.
-        ts_ns: the bar's OPEN.
-
-    Raises:
-        NotFoundError: the signal reads no bar there; the message says why.
-    """
-    try:
-        return as_values(explain_minute(connection, market, ts_ns))
-    except RangeError as error:
-        raise NotFoundError(str(error)) from error
+def _why_absent(connection: Connection, symbol: str, ts_ns: int) -> str:
+    """That there is no bar, and where the nearest ones are."""
+    [found] = rows(
+        connection,
+        """
+        SELECT (SELECT max(ts) FROM market_bars_ohlcv_1m_clean
+                WHERE symbol = %(symbol)s AND ts < %(ts)s) AS before,
+               (SELECT min(ts) FROM market_bars_ohlcv_1m_clean
+                WHERE symbol = %(symbol)s AND ts > %(ts)s) AS after
+        """,
+        symbol=symbol,
+        ts=utc(ts_ns),
+    )
+    nearest = [f"{ts:%Y-%m-%dT%H:%M:%SZ}" for ts in found.values() if ts is not None]
+    at = iso_minute(ts_ns)
+    if not nearest:
+        return f"{symbol} {at}: no clean bars of {symbol} are stored; backfill some"
+    return (
+        f"{symbol} {at}: no clean bar of a finished date opens there; the nearest ones: "
+        f"{' and '.join(nearest)}. Why there is none says: trisignal explain {symbol} {at}"
+    )
