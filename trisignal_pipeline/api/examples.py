@@ -7,13 +7,14 @@ from typing import Any
 
 from trisignal_pipeline.api.problems import RESPONSES
 from trisignal_pipeline.api.representation import CURSOR_HEADER, Form
-from trisignal_pipeline.query.history import DIRECTIONS, FLAGS, PRICES
-from trisignal_pipeline.schemas import TRIANGLE_BIAS_COLUMNS
-from trisignal_pipeline.signal.rules import BIAS_NAMES
+from trisignal_pipeline.query.signals import DIRECTIONS
+from trisignal_pipeline.schemas import PRICES, TRIANGLE_BIAS_COLUMNS
+from trisignal_pipeline.signal.rules import BIAS_NAMES, LOGIC_VERSION
 
 Schema = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
 
+DATE: Schema = {"type": "string", "format": "date"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 NUMBER: Schema = {"type": "number"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -22,6 +23,12 @@ FLAG: Schema = {"type": "boolean"}
 BIAS_NAME: Schema = {"type": "string", "enum": list(BIAS_NAMES)}
 DIRECTION: Schema = {"type": "string", "enum": list(DIRECTIONS)}
 
+
+def nullable(schema: Schema) -> Schema:
+    """The same, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 _ASKERS = (401, 403, 404, 406, 409, 422, 500, 503, 504)
 
 _BARS = {
@@ -29,15 +36,18 @@ _BARS = {
     **dict(zip(PRICES, [(NUMBER, price) for price in (19951.5, 19958, 19950.25, 19957.75)],
                strict=True)),
     "volume": (COUNT, 1203),
-    "contract": (TEXT, "NQU4"),
+    "contract": (nullable(TEXT), "NQU4"),
 }  # fmt: skip
 _BIAS = dict.fromkeys(TRIANGLE_BIAS_COLUMNS, (BIAS_NAME, "Bullish"))
-_EVENT_FLAGS = {name: (FLAG, name.endswith("bullish")) for name in FLAGS}
-
-
-def nullable(schema: Schema) -> Schema:
-    """The same, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
+_EVENT_FLAGS = {
+    "htf_bullish": (FLAG, True),
+    "htf_bearish": (FLAG, False),
+    "engulfing": (FLAG, True),
+    "sweep_engulfing": (FLAG, False),
+}
+_FILTERS = dict.fromkeys(
+    ("require_engulfing", "require_sweep_engulfing", "htf_aligned_only"), (FLAG, False)
+)
 
 
 def objects(properties: Mapping[str, Schema]) -> Schema:
@@ -106,62 +116,117 @@ TRIANGLES: Responses = _page(
         "direction": (DIRECTION, "BULL"),
         **_BIAS,
         **_EVENT_FLAGS,
+        **_FILTERS,
         "contract": _BARS["contract"],
+        "source_table": (nullable(TEXT), "market_bars_ohlcv_1m_clean"),
+        "logic_version": (nullable(TEXT), LOGIC_VERSION),
     },
 )
 
 
+_DATASET = {
+    **_BARS,
+    **{name: (nullable(schema), value) for name, (schema, value) in _BIAS.items()},
+    "triangle": (nullable(DIRECTION), "BULL"),
+    **{name: (nullable(schema), value) for name, (schema, value) in _EVENT_FLAGS.items()},
+}
+_WORLD = {
+    "symbol": (TEXT, "GLBX.MDP3:NQ"),
+    **_DATASET,
+    "trade_date": (nullable(DATE), "2024-06-18"),
+    "session_open": (nullable(TIME), "2024-06-17T22:00:00Z"),
+    "session_close": (nullable(TIME), "2024-06-18T21:00:00Z"),
+    "last_triangle": (nullable(DIRECTION), "BULL"),
+    "last_triangle_ts": (nullable(TIME), "2024-06-18T13:31:00Z"),
+    "in_doubt": (FLAG, False),
+}
+
+
 def _dataset() -> Responses:
-    # Which columns there are is up to `include`.
-    described: Responses = _page(
-        {},
-        {
-            **_BARS,
-            **{name: (nullable(schema), value) for name, (schema, value) in _BIAS.items()},
-            "triangle": (nullable(DIRECTION), "BULL"),
-            **{
-                name: (nullable(schema), value)
-                for name, (schema, value) in _EVENT_FLAGS.items()
-                if name in ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
-            },
-        },
-    )
+    described = _page({}, _DATASET)
     columns = described[200]["content"][Form.JSON.value]["schema"]["properties"]["columns"]
-    columns["required"] = ["ts"]
+    columns["required"] = ["ts"]  # which others there are is up to `include`
     return described
 
 
 def _world() -> Responses:
-    bar = {name: one for name, one in _BARS.items() if name not in ("ts", "contract")}
-    event = {"direction": (DIRECTION, "BULL"), **_EVENT_FLAGS}
-    parts: dict[str, tuple[Schema, Any]] = {
-        "symbol": (TEXT, "GLBX.MDP3:NQ"),
-        "ts": _BARS["ts"],
-        "contract": _BARS["contract"],
-        "bar": _object_of(bar),
-        "bias": _nullable_of(_object_of(_BIAS)),
-        "triangle": _nullable_of(_object_of(event)),
-        "in_doubt": (FLAG, False),
-        "previous_triangle": (nullable(TIME), "2024-06-18T13:18:00Z"),
-        "next_triangle": (nullable(TIME), "2024-06-18T13:52:00Z"),
-    }
-    schema, example = _object_of(parts)
+    schema = objects({name: schema for name, (schema, _) in _WORLD.items()})
     schema["properties"]["explanation"] = {
         "type": "object",
         "description": "Which rule fired on which gap, as `trisignal explain --format json` has "
         "it; with include=explanation.",
     }
-    return responses_of({Form.JSON.value: {"schema": schema, "example": example}})
+    example = {name: value for name, (_, value) in _WORLD.items()}
+    return responses_of(
+        {
+            Form.JSON.value: {"schema": schema, "example": example},
+            Form.CSV.value: {"schema": TEXT},
+            Form.ARROW.value: {"schema": {"type": "string", "format": "binary"}},
+        }
+    )
 
 
-def _object_of(parts: Mapping[str, tuple[Schema, Any]]) -> tuple[Schema, Any]:
-    schemas = {name: schema for name, (schema, _) in parts.items()}
-    return objects(schemas), {name: value for name, (_, value) in parts.items()}
+def _coverage() -> Responses:
+    judged = {"found": 1379, "no_trade": 1, "rejected": 0, "suspicious": 0}
+    return _page(
+        {
+            "expected": (COUNT, 1380),
+            "found": (COUNT, 1379),
+            "missing": (COUNT, 1),
+            "not_judged": (COUNT, 0),
+        },
+        {
+            "date": (DATE, "2024-06-18"),
+            "state": ({"type": "string", "enum": ["complete", "writing", "absent"]}, "complete"),
+            "bars": (COUNT, 1379),
+            "expected": (COUNT, 1380),
+            **{name: (nullable(COUNT), value) for name, value in judged.items()},
+            "covered": (nullable(NUMBER), 1.0),
+            "longest_gap": (nullable(COUNT), 1),
+            "outside": (nullable(COUNT), 0),
+            "off_tick": (nullable(COUNT), 0),
+            "contract": (nullable(TEXT), "NQU4"),
+        },
+    )
 
 
-def _nullable_of(one: tuple[Schema, Any]) -> tuple[Schema, Any]:
-    return nullable(one[0]), one[1]
+def _alignment() -> Responses:
+    counts = {
+        "bars": 1379,
+        "biases": 1379,
+        "triangles": 131,
+        "bars_without_bias": 0,
+        "biases_without_bar": 0,
+        "triangles_without_bias": 0,
+        "triangles_that_differ": 0,
+        "off_minute": 0,
+    }
+    return _page(
+        {"aligned": (FLAG, True)},
+        {
+            "date": (DATE, "2024-06-18"),
+            **{name: (COUNT, value) for name, value in counts.items()},
+        },
+    )
+
+
+def _determinism() -> Responses:
+    return _page(
+        {"deterministic": (FLAG, True), "in_doubt": (FLAG, False)},
+        {
+            "date": (DATE, "2024-06-18"),
+            "source": (nullable(TEXT), "market_bars_ohlcv_1m_clean"),
+            "minutes": (COUNT, 1379),
+            "biases_that_differ": (COUNT, 0),
+            "triangles": (COUNT, 131),
+            "triangles_that_differ": (COUNT, 0),
+            "in_doubt": (FLAG, False),
+        },
+    )
 
 
 DATASET = _dataset()
 WORLD = _world()
+COVERAGE = _coverage()
+ALIGNMENT = _alignment()
+DETERMINISM = _determinism()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Literal
 
+import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
@@ -18,7 +20,7 @@ from trisignal_pipeline.api.parameters import (
     Symbol,
     Timeframe,
     Ts,
-    minute,
+    minute_of_bar,
     require_each_once,
 )
 from trisignal_pipeline.api.representation import (
@@ -32,20 +34,18 @@ from trisignal_pipeline.api.representation import (
     not_modified,
 )
 from trisignal_pipeline.api.state import state_of
-from trisignal_pipeline.market.dates import NS_PER_MINUTE
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.query.dataset import PARTS, dataset_page
-from trisignal_pipeline.query.fingerprints import content_fingerprint
-from trisignal_pipeline.query.history import (
-    DIRECTIONS,
-    Rows,
-    Span,
-    bars_page,
-    bias_page,
-    triangles_page,
-)
-from trisignal_pipeline.query.world import World, explained
-from trisignal_pipeline.query.world import world as world_of
+from trisignal_pipeline.query import signals
+from trisignal_pipeline.query.bar_pages import bar_page
+from trisignal_pipeline.query.dataset import PARTS
+from trisignal_pipeline.query.dataset import dataset as dataset_of
+from trisignal_pipeline.query.explanation import explained
+from trisignal_pipeline.query.fingerprint import AROUND, fingerprint
+from trisignal_pipeline.query.series import Page as Rows
+from trisignal_pipeline.query.series import TimeSpan
+from trisignal_pipeline.query.signals import DIRECTIONS
+from trisignal_pipeline.query.world import world as world_at
+from trisignal_pipeline.signal.rules import TIMEFRAMES
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
 
@@ -107,21 +107,23 @@ class OfDataset(PageOfSymbol):
 def world(request: Request, asked: Annotated[OfMinute, Query()]) -> Response:
     """The state of a market at one minute: its bar, six biases, triangle, and with
     `include=explanation` why."""
-    form = accepted_form(request, (Form.JSON,))
-    ts_ns = minute("ts", asked.ts)
+    form = accepted_form(request, (Form.JSON,) if asked.include else tuple(Form))
+    ts_ns = minute_of_bar("ts", asked.ts)
     pool = state_of(request).pool
 
-    def read(connection: Connection) -> tuple[str, World | None, Market]:
+    def read(connection: Connection) -> tuple[str, pa.Table, Market]:
         market = registry.market(connection, asked.symbol)
-        fingerprint = content_fingerprint(connection, asked.symbol, ts_ns, ts_ns + NS_PER_MINUTE)
-        found = world_of(connection, market, ts_ns)
-        tag = entity_tag(form, "world", asked, fingerprint, found)
-        return tag, None if is_known(request, tag) else found, market
+        found = world_at(connection, market, ts_ns)
+        stored = fingerprint(connection, asked.symbol, TimeSpan(ts_ns, ts_ns + 1))
+        return entity_tag(form, "world", asked, stored, found.to_pylist()), found, market
 
     tag, found, market = pool.read(read)
-    if found is None:
+    if is_known(request, tag):
         return not_modified(tag)
-    content = asdict(found)
+    if form is not Form.JSON:
+        return answer(Page({"symbol": asked.symbol}, found), form, tag, request)
+    [row] = found.to_pylist()
+    content = {"symbol": asked.symbol, **row}
     if asked.include is not None:
         content["explanation"] = pool.lend(explained, market, ts_ns)
     return json_answer(content, tag)
@@ -131,18 +133,20 @@ def world(request: Request, asked: Annotated[OfMinute, Query()]) -> Response:
 def bars(request: Request, asked: Annotated[OfBars, Query()]) -> Response:
     """Whole bars of a timeframe whose period starts in the span, with the contract that traded."""
 
-    def read(connection: Connection, market: Market, span: Span) -> Rows:
-        return bars_page(connection, market, asked.tf, span, limit=asked.limit, cursor=asked.cursor)
+    def read(connection: Connection, market: Market, span: TimeSpan) -> Rows:
+        return bar_page(connection, market, asked.tf, span, asked.limit, asked.cursor)
 
-    return _page(request, asked, read, {"symbol": asked.symbol, "tf": asked.tf})
+    about = {"symbol": asked.symbol, "tf": asked.tf}
+    around = timedelta(0) if asked.tf == TIMEFRAMES[0] else AROUND
+    return _page(request, asked, read, about, around)
 
 
 @router.get("/bias", responses=BIAS, response_class=Response)
 def bias(request: Request, asked: Annotated[PageOfSymbol, Query()]) -> Response:
     """The six biases on every minute, known at its close."""
 
-    def read(connection: Connection, _: Market, span: Span) -> Rows:
-        return bias_page(connection, span, limit=asked.limit, cursor=asked.cursor)
+    def read(connection: Connection, _: Market, span: TimeSpan) -> Rows:
+        return signals.bias(asked.symbol, span).page(connection, asked.limit, asked.cursor)
 
     return _page(request, asked, read, {"symbol": asked.symbol})
 
@@ -151,9 +155,9 @@ def bias(request: Request, asked: Annotated[PageOfSymbol, Query()]) -> Response:
 def triangles(request: Request, asked: Annotated[OfTriangles, Query()]) -> Response:
     """The minutes on which the 1-minute bias flips, with all six biases then."""
 
-    def read(connection: Connection, _: Market, span: Span) -> Rows:
-        directions = asked.types.split(",")
-        return triangles_page(connection, span, directions, limit=asked.limit, cursor=asked.cursor)
+    def read(connection: Connection, _: Market, span: TimeSpan) -> Rows:
+        found = signals.triangles(asked.symbol, span, sorted(set(asked.types.split(","))))
+        return found.page(connection, asked.limit, asked.cursor)
 
     return _page(request, asked, read, {"symbol": asked.symbol})
 
@@ -161,10 +165,12 @@ def triangles(request: Request, asked: Annotated[OfTriangles, Query()]) -> Respo
 @router.get("/dataset", responses=DATASET, response_class=Response)
 def dataset(request: Request, asked: Annotated[OfDataset, Query()]) -> Response:
     """One row a minute: its bar, its biases, its triangle; null where there is none."""
+    parts = asked.include.split(",")
 
-    def read(connection: Connection, market: Market, span: Span) -> Rows:
-        parts = asked.include.split(",")
-        return dataset_page(connection, market, span, parts, limit=asked.limit, cursor=asked.cursor)
+    def read(connection: Connection, _: Market, span: TimeSpan) -> Rows:
+        found = dataset_of(asked.symbol, span).page(connection, asked.limit, asked.cursor)
+        kept = ["ts", *(name for part in PARTS if part in parts for name in PARTS[part])]
+        return replace(found, rows=found.rows.select(kept))
 
     return _page(request, asked, read, {"symbol": asked.symbol})
 
@@ -172,19 +178,20 @@ def dataset(request: Request, asked: Annotated[OfDataset, Query()]) -> Response:
 def _page(
     request: Request,
     asked: OfSymbol,
-    read: Callable[[Connection, Market, Span], Rows],
+    read: Callable[[Connection, Market, TimeSpan], Rows],
     about: Mapping[str, object],
+    around: timedelta = timedelta(0),
 ) -> Response:
     form = accepted_form(request)
     span = asked.span()
 
     def page(connection: Connection) -> tuple[str, Rows | None]:
         market = registry.market(connection, asked.symbol)
-        fingerprint = content_fingerprint(connection, asked.symbol, span.start_ns, span.end_ns)
-        tag = entity_tag(form, request.url.path, asked, fingerprint)
+        stored = fingerprint(connection, asked.symbol, span, around)
+        tag = entity_tag(form, request.url.path, asked, stored)
         return tag, None if is_known(request, tag) else read(connection, market, span)
 
-    tag, rows = state_of(request).pool.read(page)
-    if rows is None:
+    tag, found = state_of(request).pool.read(page)
+    if found is None:
         return not_modified(tag)
-    return answer(Page(about, rows.table, rows.next_cursor), form, tag, request)
+    return answer(Page(about, found.rows, found.next_cursor), form, tag, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,6 +10,8 @@ from fastapi.responses import PlainTextResponse
 
 from trisignal_pipeline.api.problems import RESPONSES
 from trisignal_pipeline.api.state import state_of
+from trisignal_pipeline.query.health import exposition
+from trisignal_pipeline.storage.health import health
 from trisignal_pipeline.storage.migrations import require_current_in
 
 probes = APIRouter(tags=["operations"])
@@ -42,4 +45,7 @@ def readyz(request: Request) -> Response:
 def metrics(request: Request) -> Response:
     """Figures of requests and of the pipeline's health, in Prometheus' text format."""
     state = state_of(request)
-    return PlainTextResponse(state.figures.exposition(), media_type=_EXPOSITION)
+    measured = state.pool.read(health, datetime.now(UTC), state.folders)
+    return PlainTextResponse(
+        state.figures.exposition() + exposition(measured), media_type=_EXPOSITION
+    )

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from trisignal_pipeline.errors import RangeError
+from trisignal_pipeline.errors import NotFoundError, RangeError
+from trisignal_pipeline.market.dates import midnight_ns
 from trisignal_pipeline.market.minutes import parse_minute
-from trisignal_pipeline.query.history import Span
+from trisignal_pipeline.query.series import TimeSpan
 
 MOST_ROWS = 50_000
 MOST_TRIANGLES = 10_000
+
+_FIRST_NS, _LAST_NS = (midnight_ns(date(year, 1, 1)) for year in (1971, 2200))
+"""Beyond these nothing can be stored: a span that reaches further means what lies between."""
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -85,7 +90,7 @@ class OfSymbol(Parameters):
     start: Start
     end: End
 
-    def span(self) -> Span:
+    def span(self) -> TimeSpan:
         """The minutes that are asked for.
 
         Raises:
@@ -98,7 +103,7 @@ class OfSymbol(Parameters):
                 f"the span ends at {self.end}, not after {self.start}, where it starts; end is the "
                 "minute after the last one"
             )
-        return Span(self.symbol, start, end)
+        return TimeSpan(min(max(start, _FIRST_NS), _LAST_NS), min(max(end, _FIRST_NS), _LAST_NS))
 
 
 class PageOfSymbol(OfSymbol):
@@ -123,6 +128,19 @@ def minute(name: str, text: str) -> int:
             "(in a URL the plus of an offset is %2B)"
         )
     return parse_minute(text.upper())
+
+
+def minute_of_bar(name: str, text: str) -> int:
+    """The same, of a bar that could be stored.
+
+    Raises:
+        RangeError, NotAMinuteError: as `minute` does.
+        NotFoundError: no bar can lie there.
+    """
+    ts_ns = minute(name, text)
+    if not _FIRST_NS <= ts_ns < _LAST_NS:
+        raise NotFoundError(f"no bar is stored at {text}, which is before or after all of them")
+    return ts_ns
 
 
 def require_each_once(request: Request) -> None:

@@ -136,7 +136,9 @@ def _json(page: Page) -> bytes:
 
 def _json_column(column: pa.ChunkedArray) -> Any:
     kind = column.type
-    if column.null_count or pa.types.is_string(kind) or pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind):
+        return column.cast(kind.value_type).to_pylist()
+    if column.null_count or not (pa.types.is_primitive(kind) and not pa.types.is_date(kind)):
         return column.to_pylist()
     if pa.types.is_timestamp(kind):
         return column.to_numpy().astype("datetime64[s]")

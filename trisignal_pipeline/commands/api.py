@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from trisignal_pipeline.settings import Settings
+from trisignal_pipeline.storage.health import folders_of
 from trisignal_pipeline.storage.readiness import ready_database
 
 
@@ -27,7 +28,7 @@ def api(host: str, port: int) -> None:
     app = build_app(
         ready_database(settings),
         token=token,
-        folders={"home": settings.home, "raw": settings.raw_dir},
+        folders=folders_of(settings),
     )
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the API is at http://{shown}:{port}/api/hist/v1; Ctrl-C stops it")

@@ -11,7 +11,8 @@ from trisignal_pipeline.market.bars import Int64s
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.bars import read_minutes, whole_bars
-from trisignal_pipeline.query.series import Key, Series, Span, about, minute_of
+from trisignal_pipeline.query.cursors import Key
+from trisignal_pipeline.query.series import Series, Span, about, minute_of
 from trisignal_pipeline.query.tables import POINTS, TIME, WHOLE, prices, times
 from trisignal_pipeline.schemas import PRICES
 from trisignal_pipeline.signal.timeframes import HigherBars

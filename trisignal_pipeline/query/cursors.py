@@ -1,7 +1,8 @@
 """Where the next page begins, as an opaque text.
 
 It holds the key of the last row that was given, never a count of rows: what is written before that
-key meanwhile moves nothing, and what comes after it is found.
+key meanwhile moves nothing, and what comes after it is found. Anybody can make one up, so that of
+another question and a key that is none are refused.
 """
 
 from __future__ import annotations
@@ -10,44 +11,49 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from trisignal_pipeline.errors import RangeError
 
-_MOST_BITS = 63
+Key = tuple[Any, ...]
+"""Where a row stands among others: plain values that JSON can hold."""
+
+_LATEST_US = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def write_cursor(question: tuple[object, ...], key: tuple[int, ...]) -> str:
+def write_cursor(question: Mapping[str, object], key: Key) -> str:
     """The text for the place behind the row with `key`, in answers to `question` alone."""
     content = json.dumps([_digest(question), *key], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
-def read_cursor(question: tuple[object, ...], cursor: str | None, parts: int) -> tuple[int, ...]:
-    """The key that `cursor` stands for, of so many parts; an empty one if there is no cursor.
+def read_cursor(question: Mapping[str, object], cursor: str, kinds: tuple[type, ...]) -> Key:
+    """The key that `cursor` stands for, of parts of these `kinds`.
+
+    Whole numbers are microseconds since the epoch.
 
     Raises:
         RangeError: it is no cursor, or that of another question.
     """
-    if cursor is None:
-        return ()
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        content = json.loads(base64.b64decode(padded, b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
-        content = None
-    if not (isinstance(content, list) and len(content) == parts + 1 and _is_key(content[1:])):
-        raise RangeError("cursor: it is none that was given; leave it out to begin anew")
-    if content[0] != _digest(question):
+        asked, *key = json.loads(base64.b64decode(padded, b"-_", validate=True))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        asked, key = None, []
+    if (
+        asked != _digest(question)
+        or tuple(map(type, key)) != kinds
+        or not all(0 <= part < _LATEST_US for part in key if isinstance(part, int))
+    ):
         raise RangeError(
-            "cursor: it belongs to a request with other parameters; leave them as they were, limit "
-            "apart, or leave the cursor out"
+            "the cursor is not one of this question; take it from the page before, and ask "
+            "with the same other parameters, or begin without one"
         )
-    return tuple(content[1:])
+    return tuple(key)
 
 
-def _is_key(values: list[object]) -> bool:
-    return all(type(value) is int and value.bit_length() < _MOST_BITS for value in values)
-
-
-def _digest(question: tuple[object, ...]) -> str:
-    return hashlib.blake2b(repr(question).encode(), digest_size=6).hexdigest()
+def _digest(question: Mapping[str, object]) -> str:
+    asked = json.dumps(question, default=str, sort_keys=True)
+    return hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()

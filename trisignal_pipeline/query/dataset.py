@@ -9,7 +9,8 @@ from __future__ import annotations
 import pyarrow as pa
 from psycopg import sql
 
-from trisignal_pipeline.query.series import Key, Series, Span, about, bounds, minute_of
+from trisignal_pipeline.query.cursors import Key
+from trisignal_pipeline.query.series import Series, Span, about, bounds, minute_of
 from trisignal_pipeline.query.signals import DIRECTIONS, bias_codes
 from trisignal_pipeline.query.tables import (
     FLAG,
@@ -45,6 +46,13 @@ DATASET = pa.schema(
     ]
 )
 """The columns of the dataset. `ts` is the bar's OPEN; all the rest is known at its close."""
+
+PARTS = {
+    "bars": (*PRICES, "volume", "contract"),
+    "bias": TRIANGLE_BIAS_COLUMNS,
+    "triangles": ("triangle", *_FLAGS),
+}
+"""Groups of its columns."""
 
 
 def dataset(symbol: str, span: Span) -> Series:

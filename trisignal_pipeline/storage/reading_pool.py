@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
-import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 
 from trisignal_pipeline.errors import (
     DatabaseBusyError,
     DatabaseUnavailableError,
-    StatementTooLongError,
 )
 from trisignal_pipeline.storage.connection import (
     Connection,
@@ -53,7 +51,6 @@ class ReadingPool:
         self._purpose = purpose
         self._free = threading.Semaphore(size)
         self._idle: list[Connection] = []
-        self._statement_seconds = statement_seconds
         self._patience_seconds = patience_seconds
         self._closed = False
 
@@ -124,13 +121,6 @@ class ReadingPool:
         try:
             with as_trisignal_errors(self._database):
                 return work(connection, *arguments, **named)
-        except DatabaseUnavailableError as error:
-            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
-                raise StatementTooLongError(
-                    f"it took longer than {self._statement_seconds:g} s to read; ask for less at a "
-                    "time"
-                ) from error
-            raise
         finally:
             self._give_back(connection)
 
@@ -143,16 +133,7 @@ class ReadingPool:
 
     def _open(self) -> Connection:
         connection = self._database.open(self._purpose, autocommit=True)
-        try:
-            with as_trisignal_errors(self._database):
-                connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                connection.execute(
-                    "SELECT set_config('statement_timeout', %s, false)",
-                    (f"{round(self._statement_seconds * 1000)}ms",),
-                )
-        except BaseException:
-            connection.close()
-            raise
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
         return connection
 
     def _pop_idle(self) -> Connection | None:

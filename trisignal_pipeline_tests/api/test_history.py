@@ -199,7 +199,9 @@ def test_the_world_explains_itself_if_asked(api: Api) -> None:
 
 def test_a_minute_without_a_bar_is_not_found(api: Api) -> None:
     minutes = set(api.get("bars", **DAY).columns["ts"])
-    silent = next(ts for ts in (f"2024-11-26T05:{m:02}:00Z" for m in range(60)) if ts not in minutes)
+    silent = next(
+        ts for ts in (f"2024-11-26T05:{m:02}:00Z" for m in range(60)) if ts not in minutes
+    )
 
     absent = api.get("world", symbol=NQ, ts=silent)
     assert absent.status == 404
