@@ -33,9 +33,9 @@ SPANS = tuple(
 WORLD = f"{PREFIX}/world"
 WITHOUT_PARAMETERS = ("/healthz", "/readyz", "/metrics")
 POSSIBLE = {
-    **dict.fromkeys(SPANS, {"symbol": NQ, "start": START, "end": "2024-11-26T02:00:00Z"}),
+    **{path: {"symbol": NQ, "start": START, "end": "2024-11-26T02:00:00Z"} for path in SPANS},
     WORLD: {"symbol": NQ, "ts": "2024-11-26T00:01:00Z"},
-    **dict.fromkeys(WITHOUT_PARAMETERS, {}),
+    **{path: {} for path in WITHOUT_PARAMETERS},
 }
 """Parameters of a market that is there."""
 
