@@ -30,6 +30,7 @@ from trisignal_pipeline.query.tables import (
     TIME,
     WHOLE,
     WORD,
+    always,
     prices,
     texts,
     times,
@@ -45,9 +46,9 @@ _CONTRACT_WIDTH = 24
 
 DATASET = pa.schema(
     [
-        ("ts", TIME),
-        *((name, POINTS) for name in PRICES),
-        ("volume", WHOLE),
+        always("ts", TIME),
+        *(always(name, POINTS) for name in PRICES),
+        always("volume", WHOLE),
         ("contract", TEXT),
         *((name, WORD) for name in TRIANGLE_BIAS_COLUMNS),
         ("triangle", WORD),

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from trisignal_pipeline.errors import NotFoundError
 from trisignal_pipeline.market.dates import (
-    NS_PER_MINUTE,
     date_of_ns,
     from_day_number,
     iso_minute,
@@ -46,7 +45,7 @@ def world(connection: Connection, market: Market, ts_ns: int) -> pa.Table:
         NotFoundError: no clean bar of a finished date opens there; the message names the nearest.
     """
     symbol = str(market.symbol)
-    minute = dataset(symbol, TimeSpan(ts_ns, ts_ns + NS_PER_MINUTE)).page(connection, 1).rows
+    minute = dataset(symbol, TimeSpan(ts_ns, ts_ns + 1)).page(connection, 1).rows
     if not minute.num_rows:
         raise NotFoundError(_why_absent(connection, symbol, ts_ns))
     last = rows(
