@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
@@ -28,7 +28,18 @@ from trisignal_pipeline.orchestration.assets.pipeline_health import LIMITS, Limi
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
+from trisignal_pipeline.orchestration.new_files import STILL_SECONDS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
+from trisignal_pipeline.orchestration.recent_dates_sensor import (
+    AFTER_THE_SCHEDULE,
+    DEFAULT_KEEP_CURRENT_DAYS,
+    IN_VAIN_FOR,
+    SOONEST_ASKED_AGAIN,
+)
+from trisignal_pipeline.orchestration.step_retries import DEFAULT_RETRIES, WAITS_GROW_BY
+from trisignal_pipeline.orchestration.step_retries import FIRST_WAIT_SECONDS as FIRST_STEP_WAIT
+from trisignal_pipeline.orchestration.step_retries import LONGEST_WAIT_SECONDS as LONGEST_STEP_WAIT
+from trisignal_pipeline.orchestration.unasked_runs import FIRST_PAUSE, LONGEST_PAUSE
 from trisignal_pipeline.schemas import rule_wordings
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
@@ -196,6 +207,9 @@ def test_the_table_of_settings_is_complete_and_states_the_defaults() -> None:
     assert table["TRISIGNAL_DATABASE_URL"] == "the embedded server"
     assert table["TRISIGNAL_FIRST_DATE"] == str(CME_HISTORY_START)
     assert table["TRISIGNAL_CONCURRENT_RUNS"] == str(DEFAULT_CONCURRENT_RUNS)
+    assert table["TRISIGNAL_DAILY_BUDGET_USD"] == f"{DEFAULT_BUDGET_USD:g}"
+    assert table["TRISIGNAL_KEEP_CURRENT_DAYS"] == str(DEFAULT_KEEP_CURRENT_DAYS)
+    assert table["TRISIGNAL_RETRIES"] == str(DEFAULT_RETRIES)
 
 
 def anchors(document: Path) -> set[str]:
@@ -225,10 +239,15 @@ def test_every_file_of_the_project_that_is_named_exists(document: Path) -> None:
 
 def test_pictures_are_pictures_of_a_sensible_size() -> None:
     pictures = sorted((ROOT / "docs/images").glob("*"))
-    assert [path.name for path in pictures] == ["asset-graph.png", "partition.png"]
+    shown = {
+        (document.parent / target).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text("utf-8"))
+    }
+    assert set(pictures) == shown
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        assert path.stat().st_size < 400_000
+        assert path.stat().st_size < 250_000
 
 
 def documented_columns() -> dict[str, set[str]]:
@@ -335,6 +354,17 @@ def test_batches_retries_and_patience_are_as_stated() -> None:
     assert f"batches of {DEFAULT_BATCH_ROWS}," in text
     assert f"After {MOST_ATTEMPTS} attempts" in text
     assert f"waits up to {DEFAULT_PATIENCE_SECONDS // 60} minutes" in text
+
+
+def test_waits_of_the_daemon_are_as_stated() -> None:
+    text = " ".join((ROOT / "docs/DAILY_OPERATION.md").read_text("utf-8").split())
+    waits = [f"{FIRST_STEP_WAIT * WAITS_GROW_BY**retried:g} s" for retried in range(3)]
+    assert f"after {', '.join(waits)}, at most {LONGEST_STEP_WAIT:g} s" in text
+    assert f"waits {FIRST_PAUSE.seconds // 60} minutes before" in text
+    assert LONGEST_PAUSE == IN_VAIN_FOR == timedelta(days=1)
+    assert timedelta(minutes=15) == AFTER_THE_SCHEDULE
+    assert timedelta(hours=1) == SOONEST_ASKED_AGAIN
+    assert STILL_SECONDS == 60
 
 
 @dataclass(frozen=True)

@@ -37,36 +37,36 @@ _EVENTS = "events of Dagster's runs"
 _VERDICTS = "verdicts that others followed"
 _RUNS = "runs of Dagster"
 
-# Of the events that make a partition what it is, the latest of each kind. A plan counts as long as
-# no materialisation came after it: it shows that one is missing.
-_MAKES_STATE = """
-    {e}.asset_key IS NOT NULL
-    AND {e}.dagster_event_type IN (
-        'ASSET_MATERIALIZATION', 'ASSET_OBSERVATION', 'ASSET_FAILED_TO_MATERIALIZE',
-        'ASSET_MATERIALIZATION_PLANNED')
-    AND NOT EXISTS (
-        SELECT FROM event_logs later
-        WHERE later.asset_key = {e}.asset_key AND later.id > {e}.id
-          AND later.dagster_event_type IN ({e}.dagster_event_type,
-              CASE {e}.dagster_event_type WHEN 'ASSET_MATERIALIZATION_PLANNED'
-                   THEN 'ASSET_MATERIALIZATION' ELSE {e}.dagster_event_type END)
-          AND later.partition = {e}.partition)
-    AND ({e}.partition IS NOT NULL OR NOT EXISTS (
-        SELECT FROM event_logs later
-        WHERE later.asset_key = {e}.asset_key AND later.id > {e}.id
-          AND later.dagster_event_type IN ({e}.dagster_event_type,
-              CASE {e}.dagster_event_type WHEN 'ASSET_MATERIALIZATION_PLANNED'
-                   THEN 'ASSET_MATERIALIZATION' ELSE {e}.dagster_event_type END)
-          AND later.partition IS NULL))
-"""
+# Noted once: what comes later can only make more of the old superfluous. Of the events that make a
+# partition what it is, the latest of each kind; a plan counts as long as no materialisation came
+# after it: it shows that one is missing. Of verdicts the latest of each outcome: a check that is
+# planned again must not hide what it said last.
+_NOTE_WHAT_STAYS = """
+    CREATE TEMPORARY TABLE kept_events AS
+    WITH latest AS MATERIALIZED (
+        SELECT asset_key, coalesce(partition, '') AS partition, dagster_event_type AS kind,
+               max(id) AS id
+        FROM event_logs
+        WHERE asset_key IS NOT NULL AND dagster_event_type IN (
+            'ASSET_MATERIALIZATION', 'ASSET_OBSERVATION', 'ASSET_FAILED_TO_MATERIALIZE',
+            'ASSET_MATERIALIZATION_PLANNED')
+        GROUP BY 1, 2, 3
+    )
+    SELECT l.id, e.run_id FROM latest l JOIN event_logs e ON e.id = l.id
+    LEFT JOIN latest made ON made.kind = 'ASSET_MATERIALIZATION'
+     AND made.asset_key = l.asset_key AND made.partition = l.partition
+    WHERE l.kind <> 'ASSET_MATERIALIZATION_PLANNED' OR made.id IS NULL OR made.id < l.id;
+    CREATE UNIQUE INDEX ON kept_events (id);
+    CREATE INDEX ON kept_events (run_id);
 
-# The latest verdict of each outcome: a check that is planned again must not hide what it said last.
-_LATEST_VERDICT = """
-    NOT EXISTS (
-        SELECT FROM asset_check_executions later
-        WHERE later.asset_key = {c}.asset_key AND later.check_name = {c}.check_name
-          AND later.id > {c}.id AND later.execution_status = {c}.execution_status
-          AND later.partition IS NOT DISTINCT FROM {c}.partition)
+    CREATE TEMPORARY TABLE kept_verdicts AS
+    SELECT c.id, c.run_id FROM asset_check_executions c WHERE c.id IN (
+        SELECT max(id) FROM asset_check_executions
+        GROUP BY asset_key, check_name, coalesce(partition, ''), execution_status);
+    CREATE UNIQUE INDEX ON kept_verdicts (id);
+    CREATE INDEX ON kept_verdicts (run_id);
+    ANALYZE kept_events;
+    ANALYZE kept_verdicts;
 """
 
 _OLD_EVENTS = sql.SQL(
@@ -78,9 +78,9 @@ _OLD_EVENTS = sql.SQL(
       AND NOT EXISTS (
           SELECT FROM runs r WHERE r.run_id = e.run_id
            AND r.status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED'))
-      AND NOT ({makes_state})
+      AND NOT EXISTS (SELECT FROM kept_events k WHERE k.id = e.id)
     """
-).format(makes_state=sql.SQL(_MAKES_STATE).format(e=sql.Identifier("e")))
+)
 
 _OLD_VERDICTS = sql.SQL(
     """
@@ -90,9 +90,9 @@ _OLD_VERDICTS = sql.SQL(
       AND NOT EXISTS (
           SELECT FROM runs r WHERE r.run_id = c.run_id
            AND r.status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED'))
-      AND NOT ({latest})
+      AND NOT EXISTS (SELECT FROM kept_verdicts k WHERE k.id = c.id)
     """
-).format(latest=sql.SQL(_LATEST_VERDICT).format(c=sql.Identifier("c")))
+)
 
 _OLD_RUNS = sql.SQL(
     """
@@ -101,14 +101,9 @@ _OLD_RUNS = sql.SQL(
       AND NOT EXISTS (
           SELECT FROM bulk_actions b
           WHERE b.key = r.backfill_id AND b.status IN ('REQUESTED', 'CANCELING', 'FAILING'))
-      AND NOT EXISTS (
-          SELECT FROM event_logs e WHERE e.run_id = r.run_id AND {makes_state})
-      AND NOT EXISTS (
-          SELECT FROM asset_check_executions c WHERE c.run_id = r.run_id AND {latest})
+      AND NOT EXISTS (SELECT FROM kept_events k WHERE k.run_id = r.run_id)
+      AND NOT EXISTS (SELECT FROM kept_verdicts k WHERE k.run_id = r.run_id)
     """
-).format(
-    makes_state=sql.SQL(_MAKES_STATE).format(e=sql.Identifier("e")),
-    latest=sql.SQL(_LATEST_VERDICT).format(c=sql.Identifier("c")),
 )
 
 
@@ -122,6 +117,7 @@ def dagster_outdated(instance: dg.DagsterInstance, settings: Retention, now: dat
         return []
     due = []
     with _database(instance).connect("housekeeping", autocommit=True) as connection:
+        connection.execute(_NOTE_WHAT_STAYS)
         for what, variable, days, statement in _asked_for(settings):
             counted = connection.execute(
                 sql.SQL("SELECT count(*), coalesce(sum(bytes), 0) FROM ({}) AS old").format(
@@ -145,6 +141,7 @@ def delete_dagster_outdated(
     if settings.events is None and settings.runs is None:
         return
     with _database(instance).connect("housekeeping", autocommit=True) as connection:
+        connection.execute(_NOTE_WHAT_STAYS)
         if settings.events is not None:
             before = _parameters(settings.events, now)
             rows, size = _delete_verdicts(connection, before)
@@ -156,7 +153,7 @@ def delete_dagster_outdated(
             yield Due(_RUNS, RUNS_VARIABLE, settings.runs, rows, size)
 
 
-def _asked_for(settings: Retention) -> Iterator[tuple[str, str, int, sql.Composed]]:
+def _asked_for(settings: Retention) -> Iterator[tuple[str, str, int, sql.SQL]]:
     if settings.events is not None:
         yield _VERDICTS, EVENTS_VARIABLE, settings.events, _OLD_VERDICTS
         yield _EVENTS, EVENTS_VARIABLE, settings.events, _OLD_EVENTS
@@ -189,12 +186,11 @@ def _newest(connection: Connection) -> int:
 
 
 def _delete_events(connection: Connection, before: dict[str, object]) -> tuple[int, int]:
-    """Window by window: numbers grow with time, so that the first window of new events ends it."""
+    """Window by window of the events' numbers, each a transaction."""
     after, newest = _oldest(connection) - 1, _newest(connection)
     rows = size = 0
     while after < newest:
         window = {**before, "after": after, "upto": after + WINDOW_EVENTS}
-        # Which events are the latest depends on others: one statement sees one state of them all.
         [(gone, bytes_)] = connection.execute(
             sql.SQL(
                 """
@@ -209,26 +205,12 @@ def _delete_events(connection: Connection, before: dict[str, object]) -> tuple[i
             window,
         ).fetchall()
         rows, size = rows + int(gone), size + int(bytes_)
-        if not gone and not _has_older(connection, window):
-            break
         after += WINDOW_EVENTS
     return rows, size
 
 
 def _oldest(connection: Connection) -> int:
     return int(scalar(connection, "SELECT coalesce(min(id), 1) FROM event_logs"))
-
-
-def _has_older(connection: Connection, window: dict[str, object]) -> bool:
-    found = connection.execute(
-        """
-        SELECT count(*), count(*) FILTER (WHERE timestamp < %(before)s) FROM event_logs
-        WHERE id > %(after)s AND id <= %(upto)s
-        """,
-        window,
-    ).fetchall()
-    events, older = found[0]
-    return not events or bool(older)
 
 
 def _delete_verdicts(connection: Connection, before: dict[str, object]) -> tuple[int, int]:

@@ -163,18 +163,18 @@ def _look(
     dates = DateRange(first_bar_date(), datetime.now(UTC).date() - timedelta(days=1))
     # While files are being read, they are not all there.
     file = before.file if is_reading(instance) else newest_file(connection)
-    left = [
-        part
-        for served in before.served
-        if served.symbol in symbols and not _was_done(instance, served)
-        for part in still_to_make(connection, served)
-    ]
+    markets = {symbol: registry.market(connection, symbol) for symbol in symbols}
+    left: list[ServedDates] = []
+    for served in before.served:
+        # Only what comes next of a symbol is looked at: there may be years of it.
+        if any(one.symbol == served.symbol for one in left):
+            left.append(served)
+        elif served.symbol in markets and not _was_done(instance, served):
+            left += still_to_make(connection, markets[served.symbol], served)
     new = [
         served
-        for symbol in (symbols if file > before.file else ())
-        for served in newly_served(
-            connection, raw_dir, registry.market(connection, symbol), dates, before.file
-        )
+        for market in (markets.values() if file > before.file else ())
+        for served in newly_served(connection, raw_dir, market, dates, before.file)
     ]
     # What a new file serves as well is made once, of all files.
     again = {(one.symbol, day) for one in new for day in one.dates}

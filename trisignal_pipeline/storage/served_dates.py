@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 from trisignal_pipeline.market.dates import DateRange, by_year, contiguous_ranges
+from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.storage.catalogue import coverage
 from trisignal_pipeline.storage.connection import Connection, scalar
@@ -36,7 +37,8 @@ def newly_served(
     """Of `dates` those of the market that verified files serve whose ids come `after`.
 
     Dates whose legacy bars were made since the file was catalogued are not among them. What is left
-    comes as the fewest ranges, cut at the turns of the years.
+    comes as the fewest ranges that hold it and, between two of its dates, none but those on which
+    the market is closed all day; cut at the turns of the years.
     """
     catalogued: Mapping[int, datetime] = dict(
         connection.execute("SELECT id, catalogued_at FROM raw_files WHERE id > %s", (after,))
@@ -49,22 +51,42 @@ def newly_served(
             for day in file.promised:
                 if day in dates:
                     since[day] = max(catalogued[file.id], since.get(day, catalogued[file.id]))
-    symbol = str(market.symbol)
-    left = _not_made(connection, symbol, since)
+    left = _not_made(connection, market, since)
     return [
-        ServedDates(symbol, year, max(since[day] for day in year))
-        for span in contiguous_ranges(left)
+        ServedDates(
+            str(market.symbol), year, max(moment for day, moment in since.items() if day in year)
+        )
+        for span in _bridged(market, left)
         for year in by_year(span)
     ]
 
 
-def still_to_make(connection: Connection, served: ServedDates) -> list[ServedDates]:
-    """What of `served` is left by now."""
-    left = _not_made(connection, served.symbol, dict.fromkeys(served.dates, served.since))
-    return [ServedDates(served.symbol, dates, served.since) for dates in contiguous_ranges(left)]
+def still_to_make(connection: Connection, market: Market, served: ServedDates) -> list[ServedDates]:
+    """What of `served` is left by now, days on which the market is closed apart."""
+    left = _not_made(connection, market, dict.fromkeys(served.dates, served.since))
+    closed = _closed(market, served.dates)
+    return [
+        ServedDates(served.symbol, dates, served.since)
+        for dates in _bridged(market, [day for day in left if day not in closed])
+    ]
 
 
-def _not_made(connection: Connection, symbol: str, since: Mapping[date, datetime]) -> list[date]:
+def _bridged(market: Market, days: Sequence[date]) -> list[DateRange]:
+    """The fewest ranges that begin and end with one of `days`, and else hold closed days alone."""
+    if not days:
+        return []
+    wanted = set(days)
+    spans = contiguous_ranges(wanted | _closed(market, DateRange(min(days), max(days))))
+    inside = [[day for day in span if day in wanted] for span in spans]
+    return [DateRange(found[0], found[-1]) for found in inside if found]
+
+
+def _closed(market: Market, dates: DateRange) -> set[date]:
+    minutes = expected_minutes(market.session_profile, dates.start, dates.end)
+    return {day for day, count in zip(dates, minutes, strict=True) if not count}
+
+
+def _not_made(connection: Connection, market: Market, since: Mapping[date, datetime]) -> list[date]:
     """The dates whose legacy bars no run has made since the moment that is given for each."""
     found = connection.execute(
         """
@@ -75,6 +97,6 @@ def _not_made(connection: Connection, symbol: str, since: Mapping[date, datetime
               AND r.started_at >= wanted.since AND wanted.day BETWEEN r.start_date AND r.end_date)
         ORDER BY wanted.day
         """,
-        (list(since), list(since.values()), symbol),
+        (list(since), list(since.values()), str(market.symbol)),
     )
     return [day for (day,) in found]

@@ -25,6 +25,7 @@ from trisignal_pipeline_tests.tiny_market import (
     ES,
     MONDAY,
     NQ,
+    SATURDAY,
     TICK,
     TUESDAY,
     WEDNESDAY,
@@ -178,6 +179,21 @@ def test_a_run_takes_a_year_at_most_and_a_symbol_has_one_at_a_time(pipeline: Pip
         assert start(instance, found.requests[0]).success
         after = _look(instance, found.cursor)
         assert after.about == [_about(NQ, days[2], days[2])]
+
+
+def test_a_weekend_on_which_the_market_was_closed_makes_no_two_runs_of_one(
+    pipeline: Pipeline,
+) -> None:
+    friday, sunday = SATURDAY - timedelta(days=1), SATURDAY + timedelta(days=1)
+    _long_ago(write_days(pipeline.raw, [MONDAY, friday, sunday]))
+    with pipeline.instance() as instance:
+        found = _read(pipeline, instance)
+        assert found.about == [_about(NQ, MONDAY, MONDAY)], "no file covers what lies between"
+        assert start(instance, found.requests[0]).success
+        found = _look(instance, found.cursor)
+        assert found.about == [_about(NQ, friday, sunday)]
+        assert start(instance, found.requests[0]).success
+        assert _look(instance, found.cursor).skipped == NOTHING_LEFT
 
 
 def test_a_date_that_its_run_passed_over_is_not_asked_for_again(pipeline: Pipeline) -> None:

@@ -94,6 +94,7 @@ class CleanBarsConfig(WritingConfig, BuyingConfig):
         ("volume", "bigint", "Contracts"),
         ("contract", "text", "The contract the bar is of"),
         ("source", "text", "What it was made from: legacy, databento_api or adopted"),
+        explained_in="INGESTION_STRATEGY.md",
     ),
 )
 def clean_bars(

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from trisignal_pipeline.orchestration.documents import document
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.step_retries import tried_again
 
@@ -15,12 +16,14 @@ OWNERS = ["team:trisignal"]
 ONE_RUN_A_RANGE = dg.BackfillPolicy.single_run()
 
 
-def table(name: str, *described: tuple[str, str, str]) -> dict[str, Any]:
+def table(name: str, *described: tuple[str, str, str], explained_in: str) -> dict[str, Any]:
     """Definition metadata that shows where rows go: each column's name, type and meaning.
 
-    Names with commas between them are columns of one type and one meaning.
+    Names with commas between them are columns of one type and one meaning. `explained_in` is the
+    file in `docs` that has the rest.
     """
     return {
+        **document(explained_in),
         "dagster/table_name": name,
         "dagster/column_schema": dg.TableSchema(
             columns=[

@@ -52,6 +52,7 @@ CHECK = "legacy_bar_schema"
         ("volume", "bigint", "Contracts"),
         ("contract", "text", "The lead contract the bar is of, such as NQZ4"),
         ("ingestion_run_id", "bigint", "The audit row that wrote it"),
+        explained_in="TIMESTAMP_SEMANTICS.md",
     ),
 )
 def legacy_bars(

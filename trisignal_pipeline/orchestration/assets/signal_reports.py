@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 
 from trisignal_pipeline.judging import Verdict, judge
-from trisignal_pipeline.market.dates import DateRange, iso_minute
+from trisignal_pipeline.market.dates import NS_PER_DAY, DateRange, iso_minute
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.orchestration import signal_checks, upstream_check
+from trisignal_pipeline.orchestration.assets.session_metadata import session_metadata
 from trisignal_pipeline.orchestration.partition_checks import check_per_partition
-from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partition_report import PartitionReport, share
 from trisignal_pipeline.orchestration.signal_checks import StoredSignal
 from trisignal_pipeline.orchestration.upstream_check import UpstreamCheck
 from trisignal_pipeline.schemas import BIAS_ROW, TRIANGLE_EVENT
+from trisignal_pipeline.signal.rules import DIRECTION_NAMES
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.doubts import Doubt, doubts
 from trisignal_pipeline.storage.recomputation import Recomputed, recompute
@@ -35,6 +40,20 @@ HISTORY_CHECK = "history_is_current"
 
 _NOTHING = {True: "no signal of this date is stored", False: "no finished bars to read"}
 """Why there is nothing to judge, by whether only what was in doubt was computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """How a run computed its dates.
+
+    only_in_doubt   nothing else was computed, so a date without signals is no surprise
+    seconds         what a date took on average
+    alone           the run is about one partition, which is shown in a picture
+    """
+
+    only_in_doubt: bool
+    seconds: float
+    alone: bool
 
 
 def per_partition_checks() -> list[dg.AssetCheckSpec]:
@@ -72,16 +91,12 @@ class SignalReports:
         connection: Connection,
         market: Market,
         ranges: Sequence[DateRange],
-        *,
-        refreshed: bool,
+        computed: Computed,
     ) -> None:
-        """Judge what is stored of each of `ranges`, in order, and report each of their dates.
-
-        `refreshed`: only what was in doubt was computed, so a date without signals is no surprise.
-        """
+        """Judge what is stored of each of `ranges`, in order, and report each of their dates."""
         selected = selected_dates(connection, str(market.symbol))
         for again in recompute(connection, market, selected, ranges):
-            self._add(context, connection, market, selected, again, refreshed=refreshed)
+            self._add(context, connection, market, selected, again, computed)
 
     def _add(
         self,
@@ -90,8 +105,7 @@ class SignalReports:
         market: Market,
         selected: Sequence[SelectedDate],
         again: Recomputed,
-        *,
-        refreshed: bool,
+        computed: Computed,
     ) -> None:
         symbol, dates = str(market.symbol), again.dates
         records = signal_dates(connection, symbol, dates)
@@ -99,6 +113,7 @@ class SignalReports:
         events = read_triangles(connection, symbol, dates)
         of_bias = judge(BIAS_ROW, bias_rows, dates)
         of_events = judge(TRIANGLE_EVENT, events, dates)
+        directions = _by_direction(events, dates)
         stored = StoredSignal(
             market,
             dates,
@@ -120,19 +135,28 @@ class SignalReports:
             record = records.get(day)
             if record is None:
                 closed = not minutes[position]
-                reason = "the market was closed all day" if closed else _NOTHING[refreshed]
+                reason = (
+                    "the market was closed all day" if closed else _NOTHING[computed.only_in_doubt]
+                )
                 for report in (self.bias, self.triangles):
-                    report.pass_over(symbol, day, reason, expected=closed or refreshed)
+                    report.pass_over(symbol, day, reason, expected=closed or computed.only_in_doubt)
                 continue
             bias = _with_alarm(context, market, record, of_bias[day])
-            origin = _origin(market, record)
+            expected = int(minutes[position])
+            shared = {
+                "bars": bias.rows,
+                "expected_minutes": expected,
+                "coverage": share(bias.rows, expected),
+                "seconds": round(computed.seconds, 4),
+                **_origin(market, record),
+            }
             self.bias.add(
                 symbol,
                 day,
                 bias,
                 blocking=not of_bias[day].passed,
                 description=_of_bias(market, record, of_bias[day]),
-                metadata={"bars": bias.rows, **origin},
+                metadata=shared,
             )
             self.triangles.add(
                 symbol,
@@ -140,7 +164,12 @@ class SignalReports:
                 of_events[day],
                 blocking=not of_events[day].passed,
                 description=_in_words(of_events[day], "triangles"),
-                metadata={"triangles": of_events[day].rows, "bars": bias.rows, **origin},
+                metadata={
+                    "triangles": of_events[day].rows,
+                    **directions[day],
+                    **shared,
+                    **(session_metadata(connection, market, record) if computed.alone else {}),
+                },
             )
             for report, judged in compared:
                 report.add(
@@ -225,6 +254,20 @@ def _of_bias(market: Market, record: SignalRecord, verdict: Verdict) -> str:
     if verdict.passed and _alarming(market, record):
         return _lock_out(record)
     return _in_words(verdict, "bias rows")
+
+
+def _by_direction(events: pd.DataFrame, dates: DateRange) -> Mapping[date, Mapping[str, int]]:
+    """How many triangles of each direction every date has."""
+    days = (events["ts"].to_numpy() - dates.start_ns) // NS_PER_DAY
+    counts = {
+        name.lower(): np.bincount(days[events["direction"] == name], minlength=len(dates)).tolist()
+        for name in DIRECTION_NAMES
+        if name
+    }
+    return {
+        day: {name: of_name[position] for name, of_name in counts.items()}
+        for position, day in enumerate(dates)
+    }
 
 
 def _origin(market: Market, record: SignalRecord) -> Mapping[str, str | int | bool]:
