@@ -120,7 +120,7 @@ def json_answer(content: object, tag: str) -> Response:
 
 def _headers(tag: str) -> dict[str, str]:
     # Ask each time whether it still holds: any date may be corrected.
-    return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Accept-Encoding"}
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept"}
 
 
 def _json(page: Page) -> bytes:

@@ -380,6 +380,26 @@ def test_spans_may_reach_beyond_all_time(api: Api) -> None:
     assert rows_of(api.get("bars", tf="1d", **ever))[0][0] == "2024-11-26T23:00:00Z"
 
 
+def test_the_head_of_an_answer_can_be_asked_for(api: Api) -> None:
+    whole, head = api.get("bars", **DAY), api.get("bars", method="HEAD", **DAY)
+
+    assert (head.status, head.content) == (200, b"")
+    assert head.headers["ETag"] == whole.headers["ETag"]
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+
+
+def test_who_has_the_world_is_told_so(api: Api) -> None:
+    asked = {"symbol": NQ, "ts": api.get("bars", **DAY).columns["ts"][0]}
+    tag = api.get("world", **asked).headers["ETag"]
+
+    assert api.get("world", {"If-None-Match": tag}, **asked).status == 304
+    why = api.get("world", {"If-None-Match": tag}, include="explanation", **asked)
+    assert why.status == 200
+    assert why.headers["ETag"] != tag
+    row = api.get("world", {"Accept": "text/csv"}, **asked)
+    assert row.content.count(b"\n") == 2
+
+
 def test_other_methods_and_paths_are_problems_too(api: Api) -> None:
     assert api.get("bars", method="POST").problem == "Method Not Allowed"
     assert api.get("nothing").problem == "Not Found"
