@@ -1,7 +1,7 @@
 """A page of rows as JSON, CSV or Arrow, whichever the asker accepts, with a tag for its content.
 
-All three hold columns, never a list of objects: in JSON one array for each, which is a third of the
-size and read several times as fast. What doesn't fit into a table of CSV or Arrow, the cursor among
+All three hold columns, never a list of objects: in JSON one array for each, which is half the size
+and read two to three times as fast. What doesn't fit into a table of CSV or Arrow, the cursor among
 it, is in headers of the answer.
 """
 

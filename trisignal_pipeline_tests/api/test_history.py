@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import json
 from datetime import date
 from typing import Any
 from urllib.parse import quote
@@ -371,6 +373,21 @@ def test_a_cursor_belongs_to_its_question(api: Api) -> None:
         answer = api.get(path, cursor=cursor, **asked)
         assert answer.status == 422
         assert "cursor" in answer.problem
+
+
+@every_page
+def test_a_cursor_that_was_tampered_with_is_refused(api: Api, path: str) -> None:
+    cursor = api.get(path, limit=1, **DAY).json["next_cursor"]
+    question, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+
+    for other in (
+        [], [*key, 1], ["x", *key[1:]], [None, *key[1:]], [1.5, *key[1:]], [10**30, *key[1:]],
+        [-1, *key[1:]], [True, *key[1:]], [[], *key[1:]],
+    ):  # fmt: skip
+        forged = base64.urlsafe_b64encode(json.dumps([question, *other]).encode()).decode()
+        assert api.get(path, cursor=forged.rstrip("="), **DAY).status == 422, other
+    far = base64.urlsafe_b64encode(json.dumps([question, 2**57, *key[1:]]).encode()).decode()
+    assert rows_of(api.get(path, cursor=far.rstrip("="), **DAY)) == []
 
 
 def test_spans_may_reach_beyond_all_time(api: Api) -> None:
