@@ -46,7 +46,7 @@ def measure() -> list[Measured]:
         trisignal.run("db", "migrate")
         with _user_interface(trisignal) as web:
             began = time.perf_counter()
-            backfill = web.launch_many([partition_key(SYMBOL, day) for day in DATES])
+            backfill = web.launch_keys([partition_key(SYMBOL, day) for day in DATES])
             wait_until(
                 lambda: web.backfill_is_over(backfill),
                 "end of the backfill",
