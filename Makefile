@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # A virtual environment without pip, as Debian leaves one behind, must not pass for a finished one.
 .DELETE_ON_ERROR:
 
-.PHONY: help install demo dev test lint bench fuzz lock clean
+.PHONY: help install demo dev test lint bench load fuzz lock clean
 
 help:  ## say what the targets do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,13 +31,18 @@ lint: $(VENV)/.installed-dev  ## format, lint, types, and the arrows between the
 bench: $(VENV)/.installed-dev  ## measured speed and memory
 	@$(BIN)/python -m trisignal_pipeline_tests.benchmarks
 
+load: $(VENV)/.installed-dev  ## the HTTP interface under load, beside the bare SQL
+	@$(BIN)/python -m trisignal_pipeline_tests.benchmarks api
+
 fuzz: $(VENV)/.installed-dev  ## damaged files for SECONDS (600), of campaign SEED (1)
 	@$(BIN)/python -m trisignal_pipeline_tests.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile -q pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements.lock
-	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements.lock --universal --python-version 3.11 \
+	uv pip compile -q pyproject.toml --extra build --extra celery -c requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements-celery.lock
+	uv pip compile -q pyproject.toml --extra build --extra dev -c requirements-celery.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -o requirements-dev.lock
 
 clean:  ## remove the virtual environment

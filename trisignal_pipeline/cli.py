@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from trisignal_pipeline.commands.api import api
 from trisignal_pipeline.commands.backfill import backfill
 from trisignal_pipeline.commands.bars import bars
+from trisignal_pipeline.commands.code_server import code_server
 from trisignal_pipeline.commands.db import db
 from trisignal_pipeline.commands.demo import demo
 from trisignal_pipeline.commands.dev import dev
@@ -24,6 +26,7 @@ from trisignal_pipeline.commands.refresh import refresh
 from trisignal_pipeline.commands.reingest import reingest
 from trisignal_pipeline.commands.status import status
 from trisignal_pipeline.commands.symbols import symbols
+from trisignal_pipeline.commands.worker import worker
 from trisignal_pipeline.errors import TrisignalError
 
 
@@ -64,6 +67,7 @@ for command in (
     dataset,
     world,
     explain,
+    api,
     parity,
     gaps,
     quality,
@@ -72,6 +76,8 @@ for command in (
     quarantine,
     revisions,
     housekeeping,
+    code_server,
+    worker,
 ):
     trisignal.add_command(command)
 

@@ -8,6 +8,7 @@ where (file, symbol, minute), and what to do next.
       TransientError
         DatabaseUnavailableError      the server can't be reached or went away
         TableLockedError              another session holds a table for too long
+        DatabaseBusyError             all connections that readers share stayed in use
         StatementTooLongError         a reading statement took longer than it may
         SymbolBusyError               another run holds the symbol
         FileChangedError              a file was replaced while it was being read
@@ -52,6 +53,10 @@ class DatabaseUnavailableError(TransientError):
 
 class TableLockedError(TransientError):
     """Another session holds what a statement needs, and did not let go in time."""
+
+
+class DatabaseBusyError(TransientError):
+    """All connections that readers share stayed in use."""
 
 
 class StatementTooLongError(TransientError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -13,7 +13,13 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from trisignal_pipeline.market.bars import Bools, Int64s
-from trisignal_pipeline.market.dates import NS_PER_DAY, DateRange, day_number, iso_minute
+from trisignal_pipeline.market.dates import (
+    NS_PER_DAY,
+    DateRange,
+    day_number,
+    from_day_number,
+    iso_minute,
+)
 from trisignal_pipeline.market.hygiene import nearest_tick
 from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.schemas import PRICES, bar_on_its_ticks, broken_rows
@@ -92,6 +98,53 @@ def verdicts(
             tuple(_cases(frame, broken, rows[:MOST_FAILURE_CASES])),
         )
     return found
+
+
+def minute_verdicts(
+    judged: Int64s,
+    broken: Mapping[str, Int64s],
+    dates: DateRange,
+    quote: Callable[[int], Mapping[str, str]] = lambda _ts: {},
+) -> dict[date, Verdict]:
+    """What is wrong with single minutes, date by date.
+
+    Args:
+        judged: int64 nanoseconds, the minutes that were judged.
+        broken: for each rule the minutes that break it, ascending: judged ones, or such as should
+            be there.
+        dates: hold all of these minutes.
+        quote: what there is to say of a minute that breaks a rule.
+    """
+    first = day_number(dates.start)
+    rows = np.bincount(judged // NS_PER_DAY - first, minlength=len(dates)).tolist()
+    found = {day: Verdict(count, 0) for day, count in zip(dates, rows, strict=True)}
+    if not broken:
+        return found
+    failing = np.unique(np.concatenate(list(broken.values())))
+    for number in np.unique(failing // NS_PER_DAY).tolist():
+        day = from_day_number(number)
+        of_day = _on_day(failing, number)
+        by_rule = {name: _on_day(ts, number) for name, ts in broken.items()}
+        found[day] = Verdict(
+            found[day].rows,
+            len(of_day),
+            {name: len(ts) for name, ts in by_rule.items() if len(ts)},
+            tuple(
+                {
+                    "ts": iso_minute(ts),
+                    **quote(ts),
+                    "broken": ", ".join(name for name, minutes in by_rule.items() if ts in minutes),
+                }
+                for ts in of_day[:MOST_FAILURE_CASES].tolist()
+            ),
+        )
+    return found
+
+
+def _on_day(ts: Int64s, number: int) -> Int64s:
+    """Those of ascending `ts` (nanoseconds) that lie `number` days after 1970-01-01."""
+    first, after = np.searchsorted(ts, [number * NS_PER_DAY, (number + 1) * NS_PER_DAY])
+    return ts[first:after]
 
 
 def off_tick_verdicts(

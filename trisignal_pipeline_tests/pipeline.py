@@ -45,13 +45,24 @@ CHECKS = {
     TRIANGLES: "triangle_event_schema",
 }
 
+BESIDE = {
+    RAW: (),
+    LEGACY: ("roll_sanity",),
+    CLEAN: ("session_completeness", "agrees_with_legacy"),
+    BIAS: ("bias_on_every_bar", "nothing_in_doubt_upstream", "recomputation_agrees"),
+    TRIANGLES: ("triangles_at_the_flips",),
+}
+"""The other checks of each asset that have a verdict on every partition."""
+
+CHECKS_OF = {asset: (CHECKS[asset], *BESIDE[asset]) for asset in ASSETS}
+
 _RESULTS = {
     "market_bars_ohlcv_1m": "{created_at,ingestion_run_id}",
     "market_bars_ohlcv_1m_clean": "{created_at,ingestion_run_id}",
     "bias_series_1m_v1": "{created_at}",
     "triangle_events_v1": "{id,created_at}",
     "signal_dates": "{completed_at}",
-    "bar_dates": "{completed_at,ingestion_run_id,changed_from,changed_at}",
+    "bar_dates": "{completed_at,ingestion_run_id,changed_from,changed_at,made_from}",
 }
 
 
@@ -180,7 +191,9 @@ class Pipeline:
             )
         for record in records:
             evaluation = record.evaluation
-            assert evaluation is not None
+            # A run that was refused has only planned to give one.
+            if not isinstance(evaluation, dg.AssetCheckEvaluation):
+                continue
             assert evaluation.partition is not None
             found.setdefault(evaluation.partition, evaluation)
         return found

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
+import dagster as dg
 import numpy as np
 import psycopg
 import pytest
@@ -25,8 +26,20 @@ from trisignal_pipeline.market.sessions import VERIFIED_SPAN, expected_minutes, 
 from trisignal_pipeline.market.symbols import TriangleFilters
 from trisignal_pipeline.orchestration.assets.pipeline_health import LIMITS, Limits
 from trisignal_pipeline.orchestration.backfill import ALL_ASSETS
+from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.deployment import DEFAULT_CONCURRENT_RUNS
+from trisignal_pipeline.orchestration.new_files import STILL_SECONDS
 from trisignal_pipeline.orchestration.partitions import CME_HISTORY_START
+from trisignal_pipeline.orchestration.recent_dates_sensor import (
+    AFTER_THE_SCHEDULE,
+    DEFAULT_KEEP_CURRENT_DAYS,
+    IN_VAIN_FOR,
+    SOONEST_ASKED_AGAIN,
+)
+from trisignal_pipeline.orchestration.step_retries import DEFAULT_RETRIES, WAITS_GROW_BY
+from trisignal_pipeline.orchestration.step_retries import FIRST_WAIT_SECONDS as FIRST_STEP_WAIT
+from trisignal_pipeline.orchestration.step_retries import LONGEST_WAIT_SECONDS as LONGEST_STEP_WAIT
+from trisignal_pipeline.orchestration.unasked_runs import FIRST_PAUSE, LONGEST_PAUSE
 from trisignal_pipeline.schemas import rule_wordings
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.replay import BiasSeries, advance, start
@@ -195,6 +208,9 @@ def test_the_table_of_settings_is_complete_and_states_the_defaults() -> None:
     assert table["TRISIGNAL_DATABASE_URL"] == "the embedded server"
     assert table["TRISIGNAL_FIRST_DATE"] == str(CME_HISTORY_START)
     assert table["TRISIGNAL_CONCURRENT_RUNS"] == str(DEFAULT_CONCURRENT_RUNS)
+    assert table["TRISIGNAL_DAILY_BUDGET_USD"] == f"{DEFAULT_BUDGET_USD:g}"
+    assert table["TRISIGNAL_KEEP_CURRENT_DAYS"] == str(DEFAULT_KEEP_CURRENT_DAYS)
+    assert table["TRISIGNAL_RETRIES"] == str(DEFAULT_RETRIES)
 
 
 def anchors(document: Path) -> set[str]:
@@ -214,7 +230,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @every_document
 def test_every_file_of_the_project_that_is_named_exists(document: Path) -> None:
-    named = re.compile(r"(trisignal_pipeline|trisignal_pipeline_tests|database|docs|pine)/[\w./-]+")
+    named = re.compile(
+        r"(trisignal_pipeline|trisignal_pipeline_tests|database|deploy|docs|pine)/[\w./-]+"
+    )
     for span in code_spans(document.read_text("utf-8")):
         if named.fullmatch(span):
             assert (ROOT / span).exists(), span
@@ -222,10 +240,15 @@ def test_every_file_of_the_project_that_is_named_exists(document: Path) -> None:
 
 def test_pictures_are_pictures_of_a_sensible_size() -> None:
     pictures = sorted((ROOT / "docs/images").glob("*"))
-    assert [path.name for path in pictures] == ["asset-graph.png", "partition.png"]
+    shown = {
+        (document.parent / target).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text("utf-8"))
+    }
+    assert set(pictures) == shown
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        assert path.stat().st_size < 400_000
+        assert path.stat().st_size < 250_000
 
 
 def documented_columns() -> dict[str, set[str]]:
@@ -332,6 +355,17 @@ def test_batches_retries_and_patience_are_as_stated() -> None:
     assert f"batches of {DEFAULT_BATCH_ROWS}," in text
     assert f"After {MOST_ATTEMPTS} attempts" in text
     assert f"waits up to {DEFAULT_PATIENCE_SECONDS // 60} minutes" in text
+
+
+def test_waits_of_the_daemon_are_as_stated() -> None:
+    text = " ".join((ROOT / "docs/DAILY_OPERATION.md").read_text("utf-8").split())
+    waits = [f"{FIRST_STEP_WAIT * WAITS_GROW_BY**retried:g} s" for retried in range(3)]
+    assert f"after {', '.join(waits)}, at most {LONGEST_STEP_WAIT:g} s" in text
+    assert f"waits {FIRST_PAUSE.seconds // 60} minutes before" in text
+    assert LONGEST_PAUSE == IN_VAIN_FOR == timedelta(days=1)
+    assert timedelta(minutes=15) == AFTER_THE_SCHEDULE
+    assert timedelta(hours=1) == SOONEST_ASKED_AGAIN
+    assert STILL_SECONDS == 60
 
 
 @dataclass(frozen=True)
@@ -441,3 +475,25 @@ def test_the_worked_roll_is_the_demo_s(nq: DemoMarket) -> None:
         f"close of {before / PRICE_UNIT:.9g} to NQU4's first open of {after / PRICE_UNIT:.9g}"
         in " ".join(INGESTION.read_text("utf-8").split())
     )
+
+
+def test_every_check_is_in_the_table_of_verdicts() -> None:
+    declared = {
+        (key.asset_key.to_user_string(), key.name)
+        for asset in build_defs().assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+        for key in asset.check_keys
+    }
+    of_health = {check for asset, check in declared if asset == "pipeline_health"}
+    limits = {row[0].strip("`") for row in table_rows(HOUSEKEEPING.read_text(encoding="utf-8"))}
+    assert of_health
+    assert of_health <= limits
+    declared = {(asset, check) for asset, check in declared if asset != "pipeline_health"}
+    described = {
+        (row[0].strip("`"), row[1].strip("`"))
+        for row in table_rows(DATA_MODEL.read_text(encoding="utf-8"))
+        if len(row) == 4 and row[3].startswith(("`WARN`", "`ERROR`")) and row[0]
+    }
+
+    assert described - declared == {("legacy_bars", "follows_the_lead_contract")}
+    assert declared <= described

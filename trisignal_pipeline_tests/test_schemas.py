@@ -14,7 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trisignal_pipeline.judging import MOST_FAILURE_CASES, Verdict, judge, verdicts
+from trisignal_pipeline.judging import (
+    MOST_FAILURE_CASES,
+    Verdict,
+    judge,
+    minute_verdicts,
+    verdicts,
+)
 from trisignal_pipeline.market.bars import PRICE_UNIT, UNDEFINED_PRICE, Bars
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, DateRange, date_of_ns
 from trisignal_pipeline.market.deliveries import Delivered, merge_deliveries
@@ -433,3 +439,47 @@ def test_contracts_come_by_name() -> None:
     assert frame["contract"].tolist() == ["NQM4", "NQU4"]
     assert frame["ts"].dtype == np.int64
     assert date_of_ns(int(frame["ts"].iloc[0])) == date(2024, 6, 17)
+
+
+def _minutes(*numbers: int, day: date = DAY) -> np.ndarray:
+    return np.array([bar(number, day=day).ts for number in numbers], np.int64)
+
+
+def test_minutes_that_break_nothing_are_counted_by_date() -> None:
+    judged = np.concatenate((_minutes(0, 1), _minutes(5, day=NEXT)))
+
+    found = minute_verdicts(judged, {}, DATES)
+
+    assert list(found) == list(DATES)
+    assert [verdict.rows for verdict in found.values()] == [2, 1, 0]
+    assert all(verdict.passed and verdict.failed == 0 for verdict in found.values())
+
+
+def test_a_minute_that_breaks_several_rules_fails_once_and_names_them_all() -> None:
+    broken = {"MISSING": _minutes(7), "OTHER": np.concatenate((_minutes(7), _minutes(1, day=NEXT)))}
+
+    found = minute_verdicts(_minutes(0, 1), broken, DATES, lambda ts: {"minute": str(ts)})
+
+    first, second, third = found.values()
+    assert first == Verdict(
+        2,
+        1,
+        {"MISSING": 1, "OTHER": 1},
+        (
+            {
+                "ts": f"{DAY}T00:07:00Z",
+                "minute": str(bar(7).ts),
+                "broken": "MISSING, OTHER",
+            },
+        ),
+    )
+    assert (second.rows, second.failed, second.by_check) == (0, 1, {"OTHER": 1})
+    assert third.passed
+
+
+def test_only_some_of_many_minutes_are_quoted_and_all_are_counted() -> None:
+    many = _minutes(*range(3 * MOST_FAILURE_CASES))
+
+    verdict = minute_verdicts(many, {"OTHER": many}, DATES)[DAY]
+
+    assert (verdict.failed, len(verdict.cases)) == (len(many), MOST_FAILURE_CASES)

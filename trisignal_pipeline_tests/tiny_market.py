@@ -13,7 +13,7 @@ from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.dates import NS_PER_DAY, NS_PER_MINUTE, midnight_ns
 from trisignal_pipeline_tests.sources.dbn_encoder import RecordArray, encode, records, write
 
-NQ, ES = "GLBX.MDP3:NQ", "GLBX.MDP3:ES"
+NQ, ES, YM = "GLBX.MDP3:NQ", "GLBX.MDP3:ES", "GLBX.MDP3:YM"
 
 MONDAY, TUESDAY, WEDNESDAY = date(2024, 6, 24), date(2024, 6, 25), date(2024, 6, 26)
 SATURDAY = date(2024, 6, 29)
@@ -25,11 +25,11 @@ MINUTES = [minute for minute in range(0, 24 * 60, 5) if minute // 60 != 21]
 BARS = len(MINUTES)
 FIRST_MINUTE, LAST_MINUTE = "00:00:00", "23:55:00"
 
-IDS = {"NQ": 1, "ES": 2}
+IDS = {"NQ": 1, "ES": 2, "YM": 3}
 
 
 def bars(day: date, root: str = "NQ", *, seed: int = 1) -> RecordArray:
-    """The records of `root` on `day`: a random walk in ticks near 20,000 points, or 5,000 for ES.
+    """The records of `root` on `day`: a random walk in ticks near 20,000 points for NQ, else 5,000.
 
     A day's bars depend on nothing but the arguments.
     """

@@ -13,6 +13,7 @@ from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.doubts import doubts
 from trisignal_pipeline.storage.lead_doubts import dates_of_other_contracts
 from trisignal_pipeline.storage.readiness import ready_database
+from trisignal_pipeline.storage.stale_dates import stale_clean_dates
 
 
 @click.command()
@@ -48,6 +49,7 @@ def refresh(symbol: str | None) -> None:
             done = refresh_symbol(build_defs(), instance, database, each)
             made = [
                 *((dates, "made again, of the contract that leads now") for dates in done.rolled),
+                *((dates, "clean bars made again, of the legacy ones") for dates in done.stale),
                 *((dates, "what was in doubt is computed again") for dates in done.ranges),
             ]
             for run, (dates, what) in zip(done.runs, made, strict=True):
@@ -70,6 +72,9 @@ def _in_doubt(connection: Connection, symbol: str | None) -> dict[str, list[tupl
     found: dict[str, list[tuple[DateRange, str]]] = {}
     for each, spans in dates_of_other_contracts(connection).items():
         found[each] = [(dates, "the files name another lead contract") for dates in spans]
+    for each, spans in stale_clean_dates(connection).items():
+        stale = [(dates, "clean bars are of older legacy ones") for dates in spans]
+        found.setdefault(each, []).extend(stale)
     for doubt in doubts(connection):
         dates = DateRange(doubt.first, doubt.last)
         found.setdefault(doubt.symbol, []).append((dates, doubt.reasons))

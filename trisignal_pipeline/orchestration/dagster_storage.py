@@ -7,7 +7,8 @@ and what Dagster plans for a range and what checks find on it is written in batc
 and in which tables, is Dagster's own affair and unchanged.
 
 `dagster.yaml` names `PooledStorage`. Whatever reads that file (the webserver, the daemon, a run
-worker, `dagster dev` started by hand) thereby finds the embedded server running.
+worker, `dagster dev` started by hand) thereby finds the embedded server running, or doesn't start
+on a database of one's own whose schema is another than the code's.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from trisignal_pipeline.errors import (
     NotPermittedError,
 )
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE, dagster_database_url
+from trisignal_pipeline.orchestration.startup import require_schema
 from trisignal_pipeline.orchestration.waiting_evaluations import WaitingEvaluations
 from trisignal_pipeline.settings import Settings
 
@@ -374,8 +376,15 @@ class PooledStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage on the database that the environment names, with its server running."""
-        return cls(dagster_database_url(Settings.from_environment()), inst_data)
+        """The storage on the database that the environment names, with its server running.
+
+        Raises:
+            SchemaVersionError: the bars' own database has another schema than the code.
+            TrisignalError: as `require_schema` and `dagster_database_url` say.
+        """
+        settings = Settings.from_environment()
+        require_schema(settings)
+        return cls(dagster_database_url(settings), inst_data)
 
     @property
     def run_storage(self) -> PooledRunStorage:

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from trisignal_pipeline.errors import ConfigurationError
+from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars, raw_dbn_files
-from trisignal_pipeline.orchestration.partitions import SYMBOL_DIMENSION, partition_key
+from trisignal_pipeline.orchestration.circumstances import circumstances
+from trisignal_pipeline.orchestration.daily_source import daily_run_config
+from trisignal_pipeline.orchestration.partitions import SYMBOL_DIMENSION
 from trisignal_pipeline.orchestration.refresh import SIGNAL_ASSETS
 from trisignal_pipeline.orchestration.resources import PostgresResource
+from trisignal_pipeline.orchestration.unasked_runs import run_request
+from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 
 DAILY_AT_VARIABLE = "TRISIGNAL_DAILY_AT"
@@ -29,8 +30,8 @@ daily_bars = dg.define_asset_job(
         raw_dbn_files.NAME, legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS
     ),
     description=(
-        "Every asset of one symbol and one date. Launched by the schedule; for a range of dates "
-        "use the asset page or `trisignal backfill`."
+        "Every asset of one symbol and its newest dates. Launched by the schedule and the sensor "
+        "of recent dates; for other dates use the asset page or `trisignal backfill`."
     ),
 )
 
@@ -80,18 +81,22 @@ def newest_date_of_every_symbol(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request a run for every active symbol that has partitions."""
     day = newest_complete_date(context.scheduled_execution_time)
+    config = daily_run_config()
     with postgres.database().connect("daily schedule") as connection:
         active = registry.active_symbols(connection)
+        now = circumstances(connection, Settings.from_environment())
     known = set(context.instance.get_dynamic_partitions(SYMBOL_DIMENSION))
     requests = [
         # The key keeps a tick that is repeated from asking for a second run.
-        dg.RunRequest(run_key=f"{day} {symbol}", tags=_range_of_one(partition_key(symbol, day)))
+        run_request(
+            daily_bars.name,
+            symbol,
+            DateRange(day, day),
+            now,
+            run_config=config,
+            run_key=f"{day} {symbol}",
+        )
         for symbol in active
         if symbol in known
     ]
     return requests or dg.SkipReason("no symbol of the registry is active")
-
-
-def _range_of_one(key: str) -> dict[str, str]:
-    # Dagster warns of the tags it gives itself to a run of one multi-partition.
-    return {ASSET_PARTITION_RANGE_START_TAG: key, ASSET_PARTITION_RANGE_END_TAG: key}

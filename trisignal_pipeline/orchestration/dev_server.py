@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from trisignal_pipeline.errors import ConfigurationError
-from trisignal_pipeline.orchestration.instance import (
-    DAGSTER_YAML,
-    dagster_home,
-    environment_of,
-)
+from trisignal_pipeline.orchestration.instance import environment_of_services
 from trisignal_pipeline.settings import Settings, project_file
 
 STOP_TIMEOUT_SECONDS = 60.0
@@ -53,19 +48,16 @@ def run_dev_server(
         ConfigurationError: the port is taken, or Dagster's folder can't be made.
     """
     _require_free(host, port)
-    home, configuration = dagster_home(settings, environment)
-    if configuration.parent != home:
-        shutil.copyfile(configuration, home / DAGSTER_YAML)
-    variables = {**environment, **environment_of(settings), "DAGSTER_HOME": str(home)}
+    variables = environment_of_services(settings, environment)
     command = [sys.executable, "-W", f"ignore:{_SUPERSEDED}"]
     command += ["-m", "dagster", "dev", "--host", host, "--port", str(port)]
     command += ["--workspace", str(workspace or project_file("workspace.yaml"))]
     with _stop_signals() as received:
         child = subprocess.Popen(
             command,
-            env={name: value for name, value in variables.items() if value is not None},
+            env=variables,
             # Dagster warns of any other dagster.yaml in the folder that it is started in.
-            cwd=home,
+            cwd=variables["DAGSTER_HOME"],
             # A terminal sends Ctrl-C to the whole group, and a second one on top of ours would
             # interrupt Dagster while it ends its services.
             start_new_session=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,23 @@ def dagster_home(
             f"set {'DAGSTER_HOME' if own else 'TRISIGNAL_HOME'} to a folder that can be written"
         ) from error
     return named, own if own and own.is_file() else project_file(DAGSTER_YAML)
+
+
+def environment_of_services(
+    settings: Settings, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The whole environment for processes of Dagster's own that find everything by it.
+
+    The `dagster.yaml` that counts lies in the `DAGSTER_HOME` it names, copied there if need be.
+
+    Raises:
+        ConfigurationError: Dagster's folder can't be made.
+    """
+    home, configuration = dagster_home(settings, environment)
+    if configuration.parent != home:
+        shutil.copyfile(configuration, home / DAGSTER_YAML)
+    variables = {**environment, **environment_of(settings), "DAGSTER_HOME": str(home)}
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def environment_of(settings: Settings) -> dict[str, str | None]:

@@ -24,8 +24,9 @@ from trisignal_pipeline.storage.verdicts import DateVerdict, record_verdicts
 class PartitionReport:
     """Collects what there is to say of an asset's partitions while their ranges are worked on.
 
-    beside: the reports of the asset's other checks, which only have verdicts. Dates that this one
-        passes over they pass over too, and their verdicts are recorded and told with its own.
+    beside: the reports of the asset's other checks. Their metadata goes with their verdicts, not
+        with the materialisations. Dates that this one passes over they pass over too, and their
+        verdicts are recorded and told with its own.
     """
 
     asset: str
@@ -69,6 +70,7 @@ class PartitionReport:
         )
         for other in self.beside:
             other.pass_over(symbol, day, reason, expected=expected)
+            other.metadata.pop(partition_key(symbol, day))
 
     def record(self, connection: Connection, symbol: str, dagster_run_id: str) -> None:
         """Keep the symbol's verdicts in the database, where downstream assets look for them."""
@@ -91,13 +93,14 @@ class PartitionReport:
         asset_key = dg.AssetKey(self.asset)
         add_metadata_per_partition(context, asset_key, self.metadata)
         yield dg.Output(None, output_name=output)
-        for report in (self, *self.beside):
-            yield from report.evaluations(context)
+        yield from self.evaluations({})
+        for report in self.beside:
+            yield from report.evaluations(report.metadata)
 
     def evaluations(
-        self, context: dg.AssetExecutionContext
+        self, metadata: Mapping[str, MetadataOfOne]
     ) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
-        """A verdict on each partition, and the word that there are no more."""
+        """A verdict on each partition, with `metadata` of its own, and that there are no more."""
         for key, judged in self.verdicts.items():
             yield dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(self.asset),
@@ -105,7 +108,7 @@ class PartitionReport:
                 passed=judged.verdict.passed,
                 severity=dg.AssetCheckSeverity(judged.severity),
                 description=judged.description,
-                metadata=_shown(judged.verdict),
+                metadata={**_shown(judged.verdict), **metadata.get(key, {})},
                 partition=key,
             )
         yield check_done(self.asset, self.check)

@@ -87,7 +87,7 @@ def materialize_range(
         )
     except DagsterExecutionInterruptedError as interruption:
         raise KeyboardInterrupt from interruption
-    failures = tuple(_failure(event) for event in result.all_events if event.is_step_failure)
+    failures = tuple(step_failure(event) for event in result.all_events if event.is_step_failure)
     if any(one.error_class == DagsterExecutionInterruptedError.__name__ for one in failures):
         raise KeyboardInterrupt
     return RangeRun(result.run_id, result.success, failures)
@@ -121,7 +121,8 @@ _OUR_ERRORS = {
 }
 
 
-def _failure(event: dg.DagsterEvent) -> StepFailure:
+def step_failure(event: dg.DagsterEvent) -> StepFailure:
+    """What a step's failure says, in the words of the error that says it best."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None and error.cls_name not in _OUR_ERRORS:
         error = error.cause

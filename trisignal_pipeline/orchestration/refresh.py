@@ -1,4 +1,4 @@
-"""Making again what is in doubt: bars of a contract that leads no more, then signals.
+"""Making again what is in doubt: bars of a contract that leads no more, clean bars, signals.
 
 By the sensor or by hand, a run a range.
 """
@@ -18,9 +18,11 @@ from trisignal_pipeline.orchestration.range_run import RangeRun, materialize_ran
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.doubts import Doubt, doubts
 from trisignal_pipeline.storage.lead_doubts import dates_of_other_contracts
+from trisignal_pipeline.storage.stale_dates import stale_clean_dates
 
 SIGNAL_ASSETS = (BIAS, TRIANGLES)
-BARS_AND_SIGNALS = (legacy_bars.NAME, clean_bars.NAME, *SIGNAL_ASSETS)
+CLEAN_BARS_AND_SIGNALS = (clean_bars.NAME, *SIGNAL_ASSETS)
+BARS_AND_SIGNALS = (legacy_bars.NAME, *CLEAN_BARS_AND_SIGNALS)
 
 ONLY_IN_DOUBT: Mapping[str, Any] = {"ops": {"signals": {"config": {"only_in_doubt": True}}}}
 """Run config: of the run's dates, compute only those in doubt, and stop where the rest holds."""
@@ -31,11 +33,13 @@ class Refreshed:
     """The runs of a refresh, and the dates they were about, in the same order.
 
     rolled   bars were of a contract that leads no more: bars and signals were made again
+    stale    clean bars were of older legacy ones: they and the signals were made again
     ranges   signals were in doubt: they were computed again
     """
 
     runs: tuple[RangeRun, ...] = ()
     rolled: tuple[DateRange, ...] = ()
+    stale: tuple[DateRange, ...] = ()
     ranges: tuple[DateRange, ...] = ()
 
 
@@ -48,6 +52,7 @@ def refresh_symbol(
     """
     runs: list[RangeRun] = []
     rolled: list[DateRange] = []
+    stale: list[DateRange] = []
     ranges: list[DateRange] = []
 
     def materialize(assets: Sequence[str], dates: DateRange, **run_config: Any) -> bool:
@@ -69,18 +74,27 @@ def refresh_symbol(
         rolled.append(dates)
         if not materialize(BARS_AND_SIGNALS, dates):
             return Refreshed(tuple(runs), tuple(rolled))
+    for dates in (year for span in _stale(database, symbol) for year in by_year(span)):
+        stale.append(dates)
+        if not materialize(CLEAN_BARS_AND_SIGNALS, dates):
+            return Refreshed(tuple(runs), tuple(rolled), tuple(stale))
     before: Doubt | None = None
     while (doubt := _doubt_of(database, symbol)) not in (None, before):
         ranges.append(by_year(DateRange(doubt.first, doubt.last))[0])
         if not materialize(SIGNAL_ASSETS, ranges[-1], **ONLY_IN_DOUBT):
             break
         before = doubt
-    return Refreshed(tuple(runs), tuple(rolled), tuple(ranges))
+    return Refreshed(tuple(runs), tuple(rolled), tuple(stale), tuple(ranges))
 
 
 def _rolled(database: Database, symbol: str) -> list[DateRange]:
     with database.reading().connect("refresh") as connection:
         return dates_of_other_contracts(connection).get(symbol, [])
+
+
+def _stale(database: Database, symbol: str) -> list[DateRange]:
+    with database.reading().connect("refresh") as connection:
+        return stale_clean_dates(connection).get(symbol, [])
 
 
 def _doubt_of(database: Database, symbol: str) -> Doubt | None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
+from trisignal_pipeline.errors import TerminalError
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.settings import Settings
@@ -26,7 +28,13 @@ class PostgresResource(dg.ConfigurableResource[Database]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Fail before any work if the schema isn't the one this code was written for."""
-        database_for_work(Settings.from_environment())
+        try:
+            database_for_work(Settings.from_environment())
+        except TerminalError:
+            if context.instance is not None and context.run is not None:
+                # To Dagster a run that fails before its first step has lost its worker.
+                context.instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: "0"})
+            raise
 
     def database(self) -> Database:
         """The database; the embedded server is started if it doesn't run."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 from trisignal_pipeline.market.bars import Int64s
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.bars import read_minutes, whole_bars
+from trisignal_pipeline.query.cursors import Key
 from trisignal_pipeline.query.series import (
     MINUTES_A_DAY,
-    Key,
     Series,
     Span,
     about,

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from trisignal_pipeline.market.bars import Bars, Int64s
 from trisignal_pipeline.query.bars import finished_minutes
+from trisignal_pipeline.query.cursors import Key
+from trisignal_pipeline.query.known_dates import known_dates
 from trisignal_pipeline.query.series import (
-    Key,
     Series,
     Span,
     TimeSpan,
@@ -52,6 +53,13 @@ DATASET = pa.schema(
 )
 """The columns of the dataset. `ts` is the bar's OPEN; all the rest is known at its close."""
 
+PARTS = {
+    "bars": (*PRICES, "volume", "contract"),
+    "bias": TRIANGLE_BIAS_COLUMNS,
+    "triangles": ("triangle", *_FLAGS),
+}
+"""Groups of its columns."""
+
 
 def dataset(symbol: str, span: Span) -> Series:
     """The joined rows of the minutes that open in `span`.
@@ -63,7 +71,10 @@ def dataset(symbol: str, span: Span) -> Series:
         start_ns = span.start_ns if behind is None else behind[0] * 1000 + 1
         parts: list[pa.Table] = []
         missing = limit
-        for dates in portions(start_ns, span.end_ns, limit):
+        known = known_dates(connection, symbol, start_ns, span.end_ns)
+        if known is None:
+            return DATASET.empty_table()
+        for dates in portions(known.start_ns, known.end_ns, limit):
             found = finished_minutes(connection, symbol, dates).between(start_ns, span.end_ns)
             bars = found.take(slice(0, missing))
             if len(bars):

@@ -9,12 +9,14 @@ from trisignal_pipeline.query.series import Span
 from trisignal_pipeline.signal.rules import LOGIC_VERSION
 from trisignal_pipeline.storage.connection import Connection, rows
 
-# A higher bar may begin before a span and end after it, holidays between.
-_AROUND = timedelta(days=14)
+AROUND = timedelta(days=14)
+"""A higher bar may begin so long before a span or end so long after it, holidays between."""
 
 
-def fingerprint(connection: Connection, symbol: str, span: Span) -> str:
-    """32 hexadecimal digits that change with what is stored of `symbol` around `span`.
+def fingerprint(connection: Connection, symbol: str, span: Span, around: timedelta = AROUND) -> str:
+    """32 hexadecimal digits that change with what is stored of `symbol` on the dates of `span`.
+
+    Dates up to `around` before and after it count as well; none need for what is told by minutes.
 
     In it are the versions of bars and signals of each date, the verdicts, and the registry's row.
     Equal fingerprints mean equal answers; answers may be equal where fingerprints are not.
@@ -44,8 +46,8 @@ def fingerprint(connection: Connection, symbol: str, span: Span) -> str:
         FROM versions
         """,
         symbol=symbol,
-        first=date_of_ns(span.start_ns) - _AROUND,
-        last=date_of_ns(span.end_ns) + _AROUND,
+        first=date_of_ns(span.start_ns) - around,
+        last=date_of_ns(span.end_ns - 1) + around,
         logic=LOGIC_VERSION,
     )
     return str(found["fingerprint"])

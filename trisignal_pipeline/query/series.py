@@ -8,19 +8,15 @@ the same way, page by page, in one transaction: it is as it was at one instant i
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
-from trisignal_pipeline.errors import RangeError
 from trisignal_pipeline.market.dates import DateRange, date_of_ns, utc
+from trisignal_pipeline.query.cursors import Key, read_cursor, write_cursor
 from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.storage.connection import Connection
 
@@ -31,9 +27,6 @@ MINUTES_A_DAY = 1_380
 """How many minutes a day of trading has, about: 23 hours."""
 
 _MOST_DAYS_AT_A_TIME = 31
-
-Key = tuple[Any, ...]
-"""Where a row stands in its series: plain values that JSON can hold."""
 
 
 class Span(Protocol):
@@ -72,6 +65,7 @@ class Series:
     schema        the columns, of which those of the key come first
     read          at most so many rows behind a key, in order; from the first on behind None
     key_of        the key of a row, the n-th one of a batch
+    key_kinds     of what its parts are; a number is a time in microseconds since the epoch
     """
 
     name: str
@@ -79,6 +73,7 @@ class Series:
     schema: pa.Schema
     read: Callable[[Connection, Key | None, int], pa.Table]
     key_of: Callable[[pa.Table, int], Key]
+    key_kinds: tuple[type, ...] = (int,)
 
     def page(self, connection: Connection, limit: int, cursor: str | None = None) -> Page:
         """The `limit` rows behind `cursor`, or fewer where the series ends.
@@ -86,10 +81,11 @@ class Series:
         Raises:
             RangeError: `cursor` is not one of this series.
         """
-        found = self.read(connection, self._key(cursor), limit + 1)
+        found = self.read(connection, self._behind(cursor), limit + 1)
         if found.num_rows <= limit:
             return Page(found, None)
-        return Page(found.slice(0, limit), self._cursor(self.key_of(found, limit - 1)))
+        last = self.key_of(found, limit - 1)
+        return Page(found.slice(0, limit), write_cursor(self._question(), last))
 
     def table(self, connection: Connection, portion: int = PORTION) -> Table:
         """All rows, `portion` of them in memory at a time."""
@@ -104,28 +100,11 @@ class Series:
                 return
             behind = self.key_of(found, found.num_rows - 1)
 
-    def _cursor(self, key: Key) -> str:
-        written = json.dumps([self._question(), *key], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(written).decode().rstrip("=")
+    def _behind(self, cursor: str | None) -> Key | None:
+        return None if cursor is None else read_cursor(self._question(), cursor, self.key_kinds)
 
-    def _key(self, cursor: str | None) -> Key | None:
-        if cursor is None:
-            return None
-        try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            question, *key = json.loads(base64.b64decode(padded, b"-_", validate=True))
-        except (ValueError, TypeError, binascii.Error):
-            question, key = None, []
-        if question != self._question():
-            raise RangeError(
-                "the cursor is not one of this question; take it from the page before, and ask "
-                "with the same other parameters, or begin without one"
-            )
-        return tuple(key)
-
-    def _question(self) -> str:
-        asked = json.dumps([self.name, self.about], default=str, sort_keys=True)
-        return hashlib.blake2b(asked.encode(), digest_size=8).hexdigest()
+    def _question(self) -> dict[str, object]:
+        return {"name": self.name, "about": self.about}
 
 
 def about(symbol: str, span: Span) -> dict[str, object]:

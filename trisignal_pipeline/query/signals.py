@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 from psycopg import sql
 
-from trisignal_pipeline.query.series import Key, Series, Span, about, bounds, minute_of
+from trisignal_pipeline.query.cursors import Key
+from trisignal_pipeline.query.series import Series, Span, about, bounds, minute_of
 from trisignal_pipeline.query.tables import (
     FLAG,
     TEXT,
@@ -107,7 +108,7 @@ def triangles(symbol: str, span: Span, directions: Sequence[str] = DIRECTIONS) -
         return (*minute_of(rows, row), rows.column("direction")[row].as_py())
 
     asked = {**about(symbol, span), "directions": sorted(directions)}
-    return Series("triangles", asked, TRIANGLES, read, key_of)
+    return Series("triangles", asked, TRIANGLES, read, key_of, (int, str))
 
 
 def _bias_codes() -> sql.Composed:

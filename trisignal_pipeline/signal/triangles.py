@@ -43,7 +43,7 @@ class Triangles:
     def __len__(self) -> int:
         return len(self.ts)
 
-    def take(self, rows: slice) -> Triangles:
+    def take(self, rows: slice | Bools) -> Triangles:
         """The triangles at `rows`."""
         return Triangles(
             self.ts[rows],

@@ -7,9 +7,10 @@ died is `writing`: what the table holds of it is neither the old nor the new, so
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 
 import numpy as np
 
@@ -115,10 +116,12 @@ def mark_complete(
     dates: Sequence[BarDate],
     run_id: int,
     source: str,
+    made_from: Mapping[date, datetime] = MappingProxyType({}),
 ) -> None:
     """Say that `dates` are there, made from `source`.
 
-    A date that was complete and is the same keeps its times.
+    A date that was complete and is the same keeps its times. `made_from` are the versions (see
+    `versions`) of the legacy dates that clean ones were made from; to the signal they don't matter.
     """
     connection.execute(
         """
@@ -165,6 +168,15 @@ def mark_complete(
             [d.fingerprint for d in dates],
         ),
     )
+    connection.execute(
+        """
+        UPDATE bar_dates known SET made_from = n.made_from
+        FROM unnest(%s::date[], %s::timestamptz[]) AS n (date, made_from)
+        WHERE known.symbol = %s AND known.layer = %s AND known.date = n.date
+          AND known.made_from IS DISTINCT FROM n.made_from
+        """,
+        ([d.date for d in dates], [made_from.get(d.date) for d in dates], symbol, layer),
+    )
 
 
 def complete_dates(
@@ -183,6 +195,20 @@ def complete_dates(
         (symbol, layer, dates.start, dates.end),
     )
     return {row[0]: BarDate(*row) for row in found}
+
+
+def versions(
+    connection: Connection, symbol: str, layer: str, dates: DateRange
+) -> dict[date, datetime]:
+    """When each of `dates` that is there was completed: another time means another version."""
+    found = connection.execute(
+        """
+        SELECT date, completed_at FROM bar_dates
+        WHERE symbol = %s AND layer = %s AND date BETWEEN %s AND %s AND state = 'complete'
+        """,
+        (symbol, layer, dates.start, dates.end),
+    )
+    return dict(found.fetchall())
 
 
 def dates_from(

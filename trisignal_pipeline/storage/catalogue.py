@@ -7,6 +7,7 @@ other file holds those dates.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.sources.batch_job import BatchJob, delivery_order, read_batch_job
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile
 from trisignal_pipeline.sources.raw_folder import (
+    Seen,
     as_written,
     beside,
     candidate_files,
@@ -88,11 +90,7 @@ def refresh(database: Database, raw_dir: Path, settle_seconds: float = SETTLE_SE
     """
     with catalogue_lock(database), database.connect("catalogue", autocommit=True) as connection:
         paths = candidate_files(raw_dir)
-        known = {
-            Path(row["path"]): (row["size_bytes"], row["mtime_ns"], row["beside"])
-            for row in rows(connection, "SELECT path, size_bytes, mtime_ns, beside FROM raw_files")
-        }
-        changed = changed_files(paths, known)
+        changed = _unread(connection, paths)
         # Reading a large file takes long: no transaction is held open meanwhile.
         for verified in verify(changed, raw_dir, settle_seconds):
             with connection.transaction():
@@ -110,6 +108,15 @@ def refresh(database: Database, raw_dir: Path, settle_seconds: float = SETTLE_SE
             {"paths": [str(as_written(path)) for path in paths], "folder": f"{raw_dir}/"},
         )
         return Refreshed(len(paths), len(changed), tuple(refused_files(connection, raw_dir)))
+
+
+def unread_files(connection: Connection, raw_dir: Path) -> list[Seen]:
+    """What `refresh` would read: files that are new or changed. Looks at them, opens none.
+
+    Raises:
+        ConfigurationError: the folder can't be read.
+    """
+    return _unread(connection, candidate_files(raw_dir))
 
 
 def coverage(connection: Connection, raw_dir: Path, market: Market, dates: DateRange) -> Coverage:
@@ -185,6 +192,14 @@ def refused_files(connection: Connection, raw_dir: Path) -> list[CataloguedFile]
         f"{raw_dir}/",
     )
     return [_file(row, raw_dir) for row in found]
+
+
+def _unread(connection: Connection, paths: Iterable[Path]) -> list[Seen]:
+    known = {
+        Path(row["path"]): (row["size_bytes"], row["mtime_ns"], row["beside"])
+        for row in rows(connection, "SELECT path, size_bytes, mtime_ns, beside FROM raw_files")
+    }
+    return changed_files(paths, known)
 
 
 def _record(connection: Connection, looked_into: Verified) -> None:

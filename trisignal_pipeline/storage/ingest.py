@@ -8,8 +8,9 @@ one in flight had been committed after all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import TypeVar
 
 from trisignal_pipeline.market.dates import DateRange, date_of_ns
@@ -35,14 +36,15 @@ def write_range(
     *,
     source: str,
     files: Sequence[IngestFile] = (),
+    made_from: Mapping[date, datetime] = MappingProxyType({}),
     batch_rows: int = DEFAULT_BATCH_ROWS,
     on_batch: Callable[[int], None] = lambda _bars: None,
 ) -> Written:
     """Make `delivery` all that `table` holds of the symbol and `dates`, then call the dates there.
 
-    `files` are what was delivered, in the order that `delivery.origin` counts by. `on_batch` hears
-    how many bars each committed batch held. What was done is in the audit's row, and returned as it
-    stands there.
+    `files` are what was delivered, in the order that `delivery.origin` counts by. `made_from` are
+    the versions of the legacy dates that clean bars were read from. `on_batch` hears how many bars
+    each committed batch held. What was done is in the audit's row, and returned as it stands there.
 
     Raises:
         DatabaseUnavailableError: the server stayed away through all attempts; what was committed
@@ -59,7 +61,9 @@ def write_range(
             on_batch(len(batch.delivery.accepted))
 
         def complete(connection: Connection, _repeated: bool) -> Written:
-            mark_complete(connection, held.symbol, table.layer, described, run.id, source)
+            mark_complete(
+                connection, held.symbol, table.layer, described, run.id, source, made_from
+            )
             return run.written(connection)
 
         return _repeat(held, run, complete)

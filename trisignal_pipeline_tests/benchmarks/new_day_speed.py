@@ -2,7 +2,7 @@
 
 Fifteen years of clean bars of one symbol, with gaps that are never filled adding up as they do over
 the years of a real future. What is timed is the work of the signal, from the look at what there is
-to the committed rows; Dagster's bookkeeping is not in it.
+to the committed rows, and that of its checks; Dagster's bookkeeping is not in it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+from dagster import build_asset_context
 
 from trisignal_pipeline.market.bars import Bars, Int64s
 from trisignal_pipeline.market.dates import DateRange, by_year
 from trisignal_pipeline.market.sessions import sessions
+from trisignal_pipeline.orchestration.assets.signal_reports import SignalReports
 from trisignal_pipeline.screening import Screened
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.audit import ingest_run
@@ -25,6 +27,8 @@ from trisignal_pipeline.storage.connection import Database, scalar
 from trisignal_pipeline.storage.doubts import doubts
 from trisignal_pipeline.storage.ingest import write_range
 from trisignal_pipeline.storage.locks import symbol_lock
+from trisignal_pipeline.storage.recomputation import recompute
+from trisignal_pipeline.storage.selection import selected_dates
 from trisignal_pipeline.storage.signal_computation import compute_signals
 from trisignal_pipeline_tests.benchmarks.bars_speed import SYMBOL, own_database
 from trisignal_pipeline_tests.benchmarks.measurement import Measured, best_of
@@ -35,6 +39,8 @@ HISTORY = DateRange(date(2010, 6, 7), date(2025, 6, 5))
 NEW_DAYS = [HISTORY.end + timedelta(days=n) for n in (1, 4, 5, 6)]
 A_YEAR_BACK = date(2024, 6, 5)
 SECONDS = 0.5
+A_WHOLE_YEAR = DateRange(date(2023, 1, 1), date(2023, 12, 31))
+SECONDS_A_YEAR = 1.5
 BATCH_ROWS = 50_000
 
 
@@ -61,6 +67,30 @@ def computed(database: Database, dates: Iterable[date], *, only_in_doubt: bool =
         sum(part.written for part in parts),
         sum(part.vouched_for for part in parts),
     )
+
+
+def checked(database: Database, dates: DateRange) -> float:
+    """Seconds to judge the signals of `dates`, a year at a time, as the asset does."""
+    with database.connect("benchmark", autocommit=True) as connection:
+        market = registry.market(connection, SYMBOL)
+        reports, context = SignalReports(), build_asset_context()
+        began = time.perf_counter()
+        reports.add(context, connection, market, by_year(dates), refreshed=False)
+        seconds = time.perf_counter() - began
+    for report in (reports.bias, *reports.bias.beside, *reports.triangles.beside):
+        assert all(judged.verdict.passed for judged in report.verdicts.values()), report.check
+    return seconds
+
+
+def recomputed(database: Database, dates: DateRange) -> float:
+    """Seconds to make the signals of `dates` once more, from a saved state."""
+    with database.connect("benchmark", autocommit=True) as connection:
+        market = registry.market(connection, SYMBOL)
+        began = time.perf_counter()
+        known = selected_dates(connection, SYMBOL)
+        [again] = recompute(connection, market, known, [dates])
+        assert len(again.bars)
+        return time.perf_counter() - began
 
 
 def stored(database: Database, bars: Bars, dates: DateRange) -> None:
@@ -106,10 +136,13 @@ def measure() -> list[Measured]:
         with database.connect("benchmark", autocommit=True) as connection:
             # What autovacuum does within the minute, and would do in the midst of a figure.
             connection.execute("VACUUM ANALYZE")
-        days = []
+        days, looks = [], []
         for day in NEW_DAYS:
             stored(database, bars, DateRange(day, day))
             days.append(computed(database, [day]))
+            looks.append(checked(database, DateRange(day, day)))
+        year = checked(database, A_WHOLE_YEAR)
+        again = best_of(3, lambda: recomputed(database, A_WHOLE_YEAR))
         with database.connect("benchmark", autocommit=True) as connection:
             size, states = connection.execute(
                 "SELECT max(octet_length(state)), count(*) FROM signal_checkpoints"
@@ -130,9 +163,11 @@ def measure() -> list[Measured]:
         from_nothing = computed(database, [NEW_DAYS[-1]])
 
     slowest = max(days, key=lambda day: day.seconds)
+    with_checks = max(day.seconds + look for day, look in zip(days, looks, strict=True))
     return [
         Measured("bars stored", everything.replayed, "bars"),
         Measured("one new day, the slowest of four", slowest.seconds, "s", at_most=SECONDS),
+        Measured("  with its checks, the slowest of four", with_checks, "s", at_most=SECONDS),
         Measured(
             "  bars read that are not the day's",
             max(day.replayed - day.written for day in days),
@@ -141,6 +176,8 @@ def measure() -> list[Measured]:
         ),
         Measured("  largest saved state", size / 1000, "kB"),
         Measured("  saved states kept", states, ""),
+        Measured("the checks of one year", year, "s"),
+        Measured("  the recomputation among them", again, "s", at_most=SECONDS_A_YEAR),
         Measured("looking for what is in doubt", looking * 1000, "ms"),
         Measured("a bar corrected a year back, no trace left", without_trace.seconds, "s"),
         Measured("  bars replayed", without_trace.replayed, "bars"),

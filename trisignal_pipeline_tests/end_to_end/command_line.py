@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -138,6 +139,17 @@ class QuickCommandLine:
         """Let it be another server; Dagster's database lies beside it, as it does by default."""
         self.patch.setenv("TRISIGNAL_DATABASE_URL", url)
         self.patch.delenv(URL_VARIABLE, raising=False)
+
+
+@contextmanager
+def stopped_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Let a command end as Ctrl-C ends it, whatever happens: killed, it leaves its own behind."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(90)
 
 
 def wait_until(

@@ -99,7 +99,11 @@ class _ReplacedUnderIt:
 
 @pytest.mark.parametrize("renamed", [True, False], ids=["renamed over it", "written over it"])
 def test_a_file_replaced_under_a_run_is_read_anew_by_the_next(
-    quiet: Pipeline, pipeline: Pipeline, tmp_path: Path, renamed: bool
+    quiet: Pipeline,
+    pipeline: Pipeline,
+    tmp_path: Path,
+    renamed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_days(pipeline.raw, DATES)
 
@@ -108,7 +112,9 @@ def test_a_file_replaced_under_a_run_is_read_anew_by_the_next(
         written = write_day(folder, TUESDAY, delivered=bars(TUESDAY, seed=2))
         written.replace(file_of(pipeline.raw, TUESDAY))
 
-    done = pipeline.backfill(DATES.start, DATES.end, progress=_ReplacedUnderIt(replace))
+    with monkeypatch.context() as settings:
+        settings.setenv("TRISIGNAL_RETRIES", "0")
+        done = pipeline.backfill(DATES.start, DATES.end, progress=_ReplacedUnderIt(replace))
 
     assert done.succeeded or {failure.error_class for failure in done.failures} <= {
         "FileChangedError"

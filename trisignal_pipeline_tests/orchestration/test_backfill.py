@@ -11,6 +11,7 @@ import pytest
 from trisignal_pipeline.errors import RangeError, SymbolError, UnknownSymbolError
 from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.market.dates import DateRange
+from trisignal_pipeline.orchestration import step_retries
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.storage import catalogue
 from trisignal_pipeline.storage.connection import Database
@@ -307,13 +308,27 @@ def test_a_file_that_is_replaced_while_it_is_used_fails_the_run_by_name(
         write_day(pipeline.raw, MONDAY, delivered=bars(MONDAY, seed=2))
 
     _once_catalogued(monkeypatch, replace)
-
-    done = pipeline.backfill(MONDAY, MONDAY)
+    with monkeypatch.context() as settings:
+        settings.setenv("TRISIGNAL_RETRIES", "0")
+        done = pipeline.backfill(MONDAY, MONDAY)
 
     [failure] = done.failures
     assert failure.error_class == "FileChangedError"
     assert file_of(pipeline.raw, MONDAY).name in failure.message
     assert pipeline.backfill(MONDAY, MONDAY).succeeded
+
+
+def test_a_file_that_is_replaced_while_it_is_used_is_read_anew_by_the_next_attempt(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_days(pipeline.raw, [MONDAY])
+    monkeypatch.setattr(step_retries, "FIRST_WAIT_SECONDS", 0.01)
+    newer = changed(bars(MONDAY), 7, volume=12_345)
+    _once_catalogued(monkeypatch, lambda: write_day(pipeline.raw, MONDAY, delivered=newer))
+
+    assert pipeline.backfill(MONDAY, MONDAY).succeeded
+
+    assert pipeline.value("SELECT max(volume) FROM market_bars_ohlcv_1m") == 12_345
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline_tests.pipeline import (
     ASSETS,
     BIAS,
+    CHECKS,
+    CHECKS_OF,
     CLEAN,
     LEGACY,
     RAW,
@@ -160,9 +162,10 @@ def test_verdicts_outlive_the_event_log(after_a_bad_week: Pipeline) -> None:
     kept = after_a_bad_week.query(
         """
         SELECT date, severity, passed, failed_count, jsonb_array_length(failure_cases)
-        FROM data_quality_results WHERE asset = %s ORDER BY date
+        FROM data_quality_results WHERE asset = %s AND check_name = %s ORDER BY date
         """,
         LEGACY,
+        CHECKS[LEGACY],
     )
     assert kept == [
         (MONDAY, "WARN", True, 0, 0),
@@ -172,7 +175,7 @@ def test_verdicts_outlive_the_event_log(after_a_bad_week: Pipeline) -> None:
         (FRIDAY, "WARN", False, 1, 1),
     ]
     kept_checks = after_a_bad_week.value("SELECT count(*) FROM data_quality_results")
-    assert kept_checks == 5 * (len(ASSETS) + 1)
+    assert kept_checks == 5 * sum(len(checks) for checks in CHECKS_OF.values())
 
 
 def test_of_two_bars_for_one_minute_the_last_delivered_stands(pipeline: Pipeline) -> None:
@@ -196,6 +199,8 @@ def test_a_price_below_the_floor_is_delivered_but_not_believed(pipeline: Pipelin
     verdict = _verdict(pipeline, CLEAN, MONDAY)
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert verdict.metadata["failed_by_rule"].value == {"PRICE_LT_1000": 1}
+    compared = pipeline.evaluations(CLEAN, "agrees_with_legacy")[partition_key(NQ, MONDAY)]
+    assert (compared.passed, compared.metadata["rows"].value) == (True, BARS - 1)
     assert _bars_stored(pipeline) == {MONDAY: BARS}
     assert _bars_stored(pipeline, "market_bars_ohlcv_1m_clean") == {MONDAY: BARS - 1}
 

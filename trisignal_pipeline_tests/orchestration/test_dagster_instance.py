@@ -92,6 +92,8 @@ def test_the_configuration_says_what_it_means(instance: dg.DagsterInstance) -> N
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
     assert instance.run_coordinator.get_run_queue_config().max_concurrent_runs == 2
     assert instance.run_monitoring_enabled
+    assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, 2)
+    assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled
     assert isinstance(instance.event_log_storage, PooledEventLogStorage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from trisignal_pipeline.errors import (
     RangeError,
@@ -20,7 +22,15 @@ from trisignal_pipeline.errors import (
     WrongRunError,
 )
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.orchestration.lost_runs import PROCESS_TAG, fail_lost_runs, process_tag
+from trisignal_pipeline.orchestration.lost_runs import (
+    PROCESS_TAG,
+    WORKER_TAG,
+    fail_lost_runs,
+    in_place_of,
+    lost_runs_end,
+    process_tag,
+    tell_worker,
+)
 from trisignal_pipeline.orchestration.partitions import BAR_DATES, partition_key, sync_symbols
 from trisignal_pipeline.orchestration.range_run import RangeRun, StepFailure, materialize_range
 from trisignal_pipeline_tests.orchestration.toy_assets import (
@@ -214,6 +224,82 @@ def test_a_run_at_work_is_left_alone(instance_with_symbols: dg.DagsterInstance) 
     assert fail_lost_runs(instance_with_symbols) == []
     statuses = {run.status for run in instance_with_symbols.get_runs()}
     assert statuses == {dg.DagsterRunStatus.STARTED}
+
+
+def _ended_process() -> int:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+def _lost(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+    """A run that says it is at work, and whose process is gone, after the daemon looked."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    worker = f"{socket.gethostname()} {_ended_process()} {run.run_id}"
+    if PROCESS_TAG not in tags:
+        instance.add_run_tags(run.run_id, {WORKER_TAG: worker})
+    with dg.build_sensor_context(instance=instance) as context:
+        told = lost_runs_end(context)
+    assert isinstance(told, dg.SkipReason)
+    assert run.run_id in str(told.skip_message)
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+    return ended
+
+
+def test_the_daemon_s_run_that_lost_its_machine_is_to_be_launched_again(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    lost = _lost(instance_with_symbols, {})
+    assert lost.tags[WILL_RETRY_TAG] == "true"
+
+
+def test_a_command_s_run_that_was_killed_is_not(instance_with_symbols: dg.DagsterInstance) -> None:
+    killed = {**process_tag(), PROCESS_TAG: f"{socket.gethostname()} {_ended_process()}"}
+    assert _lost(instance_with_symbols, killed).tags[WILL_RETRY_TAG] == "false"
+
+
+def test_a_run_knows_those_that_it_was_launched_in_place_of(
+    instance: dg.DagsterInstance,
+) -> None:
+    def launched_after(before: dg.DagsterRun, **tags: str) -> dg.DagsterRun:
+        return instance.add_run(
+            dg.DagsterRun(
+                job_name="daily_bars",
+                parent_run_id=before.run_id,
+                root_run_id=first.run_id,
+                tags={f"dagster/{name}": value for name, value in tags.items()},
+            )
+        )
+
+    first = instance.add_run(dg.DagsterRun(job_name="daily_bars"))
+    by_hand = launched_after(first)
+    second = launched_after(by_hand, retry_number="1")
+    third = launched_after(second, retry_number="2")
+
+    assert in_place_of(instance, third) == [second.run_id, by_hand.run_id]
+    assert in_place_of(instance, by_hand) == [], "somebody wanted it, and its budget, anew"
+
+
+def test_a_run_in_place_of_a_lost_one_is_not_taken_for_it(
+    instance_with_symbols: dg.DagsterInstance,
+) -> None:
+    lost = _lost(instance_with_symbols, {})
+    job = defs.resolve_implicit_global_asset_job_def()
+    inherited = {WORKER_TAG: lost.tags[WORKER_TAG]}
+    again = instance_with_symbols.create_run_for_job(
+        job, tags=inherited, status=dg.DagsterRunStatus.STARTED
+    )
+
+    assert fail_lost_runs(instance_with_symbols) == []
+
+    tell_worker(instance_with_symbols, again)
+    told = instance_with_symbols.get_run_by_id(again.run_id)
+    assert told is not None
+    assert told.tags[WORKER_TAG] == f"{socket.gethostname()} {os.getpid()} {again.run_id}"
+    assert fail_lost_runs(instance_with_symbols) == []
 
 
 def test_the_selection_alone_is_materialised(instance_with_symbols: dg.DagsterInstance) -> None:

@@ -200,6 +200,14 @@ def test_a_legacy_run_leaves_dates_of_the_api_alone_unless_told(
     assert done.succeeded
     assert from_api["market_bars_ohlcv_1m"] == from_files["market_bars_ohlcv_1m"]
     assert from_api["market_bars_ohlcv_1m_clean"] != from_files["market_bars_ohlcv_1m_clean"]
+    compared = shopping.evaluations(CLEAN, "agrees_with_legacy")[partition_key(NQ, TUESDAY)]
+    assert (compared.passed, compared.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert compared.description == (
+        f"on 1 of {BARS} minutes that both have the bars of the API are not the legacy ones"
+    )
+    assert shopping.query("SELECT layer FROM selected_bar_dates WHERE date = %s", TUESDAY) == [
+        ("clean",)
+    ]
 
     again = shopping.backfill(MONDAY, WEDNESDAY)
 

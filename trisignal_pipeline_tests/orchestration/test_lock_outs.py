@@ -13,7 +13,15 @@ from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.market.bars import PRICE_UNIT
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.range_run import RangeRun
-from trisignal_pipeline_tests.pipeline import BIAS, CLEAN, LEGACY, RAW, TRIANGLES, Pipeline
+from trisignal_pipeline_tests.pipeline import (
+    BIAS,
+    CHECKS,
+    CLEAN,
+    LEGACY,
+    RAW,
+    TRIANGLES,
+    Pipeline,
+)
 from trisignal_pipeline_tests.tiny_market import (
     BARS,
     MONDAY,
@@ -80,11 +88,14 @@ def test_more_than_thirty_in_a_row_are_an_alarm_with_the_first_minute_and_the_ru
     assert verdict.metadata["failed_by_rule"].value == {"LOCKED_OUT by DISCONTINUITY_500": 31}
     assert _alarms(pipeline, run) == [f"{NQ} {TUESDAY}: {words}"]
     assert _verdict(pipeline, MONDAY).passed
+    every_bar = pipeline.evaluations(BIAS, "bias_on_every_bar")[partition_key(NQ, TUESDAY)]
+    assert (every_bar.passed, every_bar.metadata["rows"].value) == (True, BARS - 31)
     [kept] = pipeline.query(
         "SELECT passed, severity, description FROM data_quality_results "
-        "WHERE date = %s AND asset = %s",
+        "WHERE date = %s AND asset = %s AND check_name = %s",
         TUESDAY,
         BIAS,
+        CHECKS[BIAS],
     )
     assert kept == (False, "WARN", words)
     # A warning keeps nothing from what follows.

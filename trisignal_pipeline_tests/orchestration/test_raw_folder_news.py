@@ -7,13 +7,13 @@ import pytest
 
 from trisignal_pipeline.orchestration.definitions import build_defs
 from trisignal_pipeline.orchestration.doubt_sensor import (
-    REFRESH_TAG,
     follow_lead_contract,
     signals_follow_the_bars,
 )
 from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.orchestration.refresh import refresh_symbol
 from trisignal_pipeline.orchestration.resources import PostgresResource
+from trisignal_pipeline.orchestration.unasked_runs import REFRESH_TAG
 from trisignal_pipeline.query.operations import symbol_states
 from trisignal_pipeline_tests.pipeline import LEGACY, RAW, Pipeline
 from trisignal_pipeline_tests.sources.job_files import write_conditions, write_metadata

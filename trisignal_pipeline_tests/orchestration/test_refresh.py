@@ -15,11 +15,13 @@ from trisignal_pipeline.cli import trisignal
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.orchestration.dagster_database import URL_VARIABLE
 from trisignal_pipeline.orchestration.definitions import build_defs, defs
-from trisignal_pipeline.orchestration.doubt_sensor import REFRESH_TAG, signals_follow_the_bars
+from trisignal_pipeline.orchestration.doubt_sensor import signals_follow_the_bars
 from trisignal_pipeline.orchestration.partitions import partition_key, sync_symbols
 from trisignal_pipeline.orchestration.refresh import Refreshed, refresh_symbol
 from trisignal_pipeline.orchestration.resources import PostgresResource
+from trisignal_pipeline.orchestration.unasked_runs import CIRCUMSTANCES_TAG, REFRESH_TAG
 from trisignal_pipeline.storage.doubts import doubts
+from trisignal_pipeline_tests.orchestration.ticks import start
 from trisignal_pipeline_tests.pipeline import BIAS, CLEAN, LEGACY, RAW, TRIANGLES, Pipeline
 from trisignal_pipeline_tests.tiny_market import (
     BARS,
@@ -31,6 +33,7 @@ from trisignal_pipeline_tests.tiny_market import (
     WEDNESDAY,
     bars,
     changed,
+    file_of,
     write_day,
     write_days,
 )
@@ -78,6 +81,13 @@ def _add_run(instance: dg.DagsterInstance, symbol: str = NQ) -> None:
     instance.add_run(dg.DagsterRun(job_name="refresh_signals", tags={REFRESH_TAG: symbol}))
 
 
+def _fail_for_good(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+    """The run that is asked for, ended by rows that nobody may write."""
+    pipeline.query("ALTER TABLE signal_checkpoints ADD CONSTRAINT no CHECK (layout < 0) NOT VALID")
+    [request], _, _ = _tick(instance)
+    assert not start(instance, request).success
+
+
 def _set_runs(statement: LiteralString, *parameters: object) -> None:
     with psycopg.connect(os.environ[URL_VARIABLE]) as connection:
         connection.execute(statement, parameters)
@@ -98,6 +108,7 @@ def test_it_requests_one_range_run_for_each_symbol_in_doubt(pipeline: Pipeline) 
     assert [request.tags.get(REFRESH_TAG) for request in requests] == [ES, NQ]
     for request, symbol in zip(requests, (ES, NQ), strict=True):
         tags = {name: value for name, value in request.tags.items() if "sensor" not in name}
+        assert tags.pop(CIRCUMSTANCES_TAG)
         assert tags == {
             REFRESH_TAG: symbol,
             "dagster/asset_partition_range_start": partition_key(symbol, TUESDAY),
@@ -147,6 +158,80 @@ def test_after_a_run_that_failed_it_waits_before_the_next(pipeline: Pipeline) ->
 
             _set_runs("UPDATE runs SET update_timestamp = now() - interval '16 minutes'")
             assert len(_tick(instance)[0]) == 1
+
+
+def test_the_wait_doubles_with_each_failure_in_a_row_up_to_a_day(pipeline: Pipeline) -> None:
+    _put_in_doubt(pipeline)
+    with pipeline.instance() as instance:
+        for wait in ("0:15:00", "0:30:00", "1:00:00"):
+            _add_run(instance)
+            _set_runs("UPDATE runs SET status = 'FAILURE', update_timestamp = now()")
+            assert _tick(instance)[:2] == ([], f"{NQ} failed less than {wait} ago")
+        for _ in range(7):
+            _add_run(instance)
+        _set_runs("UPDATE runs SET status = 'FAILURE', update_timestamp = now()")
+        assert _tick(instance)[:2] == ([], f"{NQ} failed less than 1 day, 0:00:00 ago")
+
+        _set_runs("UPDATE runs SET status = 'SUCCESS' WHERE id = (SELECT max(id) FROM runs)")
+        assert len(_tick(instance)[0]) == 1
+
+
+def test_an_error_that_won_t_pass_waits_for_a_change_or_a_day(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_in_doubt(pipeline)
+    with pipeline.instance() as instance:
+        _fail_for_good(pipeline, instance)
+        _set_runs("UPDATE runs SET update_timestamp = now() - interval '23 hours'")
+        _, skipped, _ = _tick(instance)
+        assert f"{NQ} failed with CheckViolation, which won't pass by itself" in skipped
+
+        with monkeypatch.context() as settings:
+            settings.setenv("DATABENTO_API_KEY", "db-another-one-of-thirty-two-signs")
+            assert len(_tick(instance)[0]) == 1
+        pipeline.set(ES, lockout_alarm_minutes=77)
+        assert len(_tick(instance)[0]) == 1
+        assert not start(instance, _tick(instance)[0][0]).success
+        assert _tick(instance)[0] == []
+        write_days(pipeline.raw, [date(2024, 6, 27)])
+        assert len(_tick(instance)[0]) == 1
+        file_of(pipeline.raw, date(2024, 6, 27)).unlink()
+        _set_runs("UPDATE runs SET update_timestamp = now() - interval '25 hours'")
+        assert len(_tick(instance)[0]) == 1
+
+
+def test_clean_bars_of_older_legacy_ones_are_made_again(pipeline: Pipeline) -> None:
+    write_days(pipeline.raw, DATES)
+    pipeline.materialize(MONDAY, WEDNESDAY)
+    corrected = changed(bars(TUESDAY), 77, high=90_000 * TICK)
+    write_day(pipeline.raw, TUESDAY, delivered=corrected)
+    pipeline.materialize(TUESDAY, TUESDAY, [RAW, LEGACY])
+    with pipeline.instance() as instance:
+        [request], _, _ = _tick(instance)
+        assert request.job_name == "follow_legacy_bars"
+        assert request.tags["dagster/asset_partition_range_start"] == partition_key(NQ, TUESDAY)
+        assert start(instance, request).success
+        while requests := _tick(instance)[0]:
+            assert [one.job_name for one in requests] == ["refresh_signals"]
+            assert start(instance, requests[0]).success
+    by_sensor = pipeline.results()
+
+    pipeline.materialize(MONDAY, WEDNESDAY)
+    assert pipeline.results() == by_sensor
+
+
+def test_a_refresh_by_hand_makes_clean_bars_of_older_legacy_ones_again(pipeline: Pipeline) -> None:
+    write_days(pipeline.raw, DATES)
+    pipeline.materialize(MONDAY, WEDNESDAY)
+    corrected = changed(bars(TUESDAY), 77, high=90_000 * TICK)
+    write_day(pipeline.raw, TUESDAY, delivered=corrected)
+    pipeline.materialize(TUESDAY, TUESDAY, [RAW, LEGACY])
+
+    done = _trisignal("refresh", NQ)
+
+    assert done.exit_code == 0, done.output
+    assert f"{NQ} {TUESDAY}: clean bars made again, of the legacy ones" in done.output
+    assert _trisignal("refresh").output == "nothing is in doubt\n"
 
 
 def test_a_symbol_that_is_not_active_is_left_alone(pipeline: Pipeline) -> None:

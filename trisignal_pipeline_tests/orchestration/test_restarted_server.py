@@ -7,15 +7,22 @@ import shutil
 import signal
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import dagster as dg
+import psycopg
 import pytest
 
+from trisignal_pipeline.errors import DatabaseUnavailableError
 from trisignal_pipeline.market.dates import DateRange
-from trisignal_pipeline.storage import ingest
+from trisignal_pipeline.orchestration import step_retries
+from trisignal_pipeline.orchestration.assets import signals
+from trisignal_pipeline.storage import ingest, signal_keeping
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline.storage.migrations import migrate
 from trisignal_pipeline_tests.pipeline import CLEAN, LEGACY, Pipeline
@@ -135,3 +142,64 @@ def test_a_crash_inside_a_batch_costs_that_batch_once(
     assert pipeline.backfill(MONDAY, WEDNESDAY).succeeded
     _same_but_for_a_retry(crashes, pipeline, asset)
     assert crashes.pipeline.value("SELECT count(*) FROM bar_dates WHERE symbol = %s", NQ) == 6
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(signal_keeping, "replace_signals"), (signals, "history_verdict")],
+    ids=["inside their transaction", "after the last of them"],
+)
+def test_a_crash_under_the_signals_is_survived_by_trying_them_again(
+    pipeline: Pipeline,
+    crashes: Crashes,
+    module: ModuleType,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_days(pipeline.raw, DateRange(MONDAY, WEDNESDAY))
+    monkeypatch.setattr(step_retries, "FIRST_WAIT_SECONDS", 0.5)
+    work = getattr(module, name)
+
+    def crash_before(connection: Any, *rest: Any, **named: Any) -> Any:
+        if not crashes.restarts:
+            # Something is open, and lost.
+            connection.execute("SELECT 1")
+            crashes.crash()
+        return work(connection, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, crash_before)
+        done = crashes.pipeline.backfill(MONDAY, WEDNESDAY)
+
+    assert done.succeeded, done.failures
+    assert len(crashes.restarts) == 1
+    with crashes.pipeline.instance() as instance:
+        events = instance.all_logs(done.run_ids[0])
+    counted = Counter(
+        entry.dagster_event.event_type
+        for entry in events
+        if entry.step_key == "signals" and entry.dagster_event is not None
+    )
+    assert counted[dg.DagsterEventType.STEP_UP_FOR_RETRY] >= 1
+    assert counted[dg.DagsterEventType.STEP_FAILURE] == 0
+    assert counted[dg.DagsterEventType.ASSET_MATERIALIZATION] == 2 * 3, "each date once"
+    made = crashes.pipeline.results()
+    monkeypatch.setenv("TRISIGNAL_DATABASE_URL", str(pipeline.settings.database_url))
+    assert pipeline.backfill(MONDAY, WEDNESDAY).succeeded
+    assert made == pipeline.results()
+
+
+def test_without_retries_a_crash_under_the_signals_fails_the_run_as_one_that_may_pass(
+    pipeline: Pipeline, crashes: Crashes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_days(pipeline.raw, [MONDAY])
+    monkeypatch.setenv("TRISIGNAL_RETRIES", "0")
+
+    def crash(*_arguments: Any, **_named: Any) -> None:
+        crashes.crash()
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signal_keeping, "replace_signals", crash)
+        with pytest.raises(DatabaseUnavailableError, match="nothing is counted twice"):
+            crashes.pipeline.materialize(MONDAY, MONDAY)

@@ -100,11 +100,12 @@ def store_clean(database: Database, bars: Bars, dates: DateRange, symbol: str = 
 
 def store_signals(database: Database, dates: DateRange, symbol: str = NQ) -> None:
     """Compute and write the biases and triangles of the stored bars, as the asset does."""
-    with database.connect("test") as connection:
+    with database.connect("test", autocommit=True) as connection:
         known = selected_dates(connection, symbol)
         for part in replay(connection, market(database, symbol), known, dates):
             rows, described = part.of(part.window)
-            replace_signals(connection, symbol, part.window, rows, described)
+            with connection.transaction():
+                replace_signals(connection, symbol, part.window, rows, described)
 
 
 def market(database: Database, symbol: str = NQ) -> Market:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from types import MappingProxyType
 
 import dagster as dg
 import numpy as np
@@ -46,11 +47,17 @@ class WritingConfig(dg.Config):
     )
 
 
+BesideCheck = Callable[[HeldSymbol, DateRange, Bars, Screened], Mapping[date, MetadataOfOne]]
+"""Another check on what was just written: given the dates, all bars stored of them and what was
+delivered, it fills a report of its own. It returns what there is to say with partitions."""
+
+
 @dataclass(frozen=True, slots=True)
 class BarsWriting:
     """One market's bars on their way into one table, in one run.
 
     completeness: the report of how complete dates are; with it, bars off the tick are flagged too.
+    beside: other checks on what was written, with reports of their own.
     """
 
     context: dg.AssetExecutionContext
@@ -63,6 +70,7 @@ class BarsWriting:
     schema: pa.DataFrameSchema
     report: PartitionReport
     completeness: PartitionReport | None = None
+    beside: Sequence[BesideCheck] = ()
 
     def write(
         self,
@@ -71,10 +79,12 @@ class BarsWriting:
         *,
         source: str,
         files: Sequence[IngestFile] = (),
+        made_from: Mapping[date, datetime] = MappingProxyType({}),
     ) -> Written:
         """Make what stands of a delivery all that the table holds of `dates`, and report it.
 
-        `files` are what was delivered, in the order that `screened.origin` counts by.
+        `files` are what was delivered, in the order that `screened.origin` counts by. `made_from`
+        are the versions of the legacy dates that clean bars were read from.
         """
         started = time.perf_counter()
         with self.postgres.ingest_run(
@@ -88,6 +98,7 @@ class BarsWriting:
                 screened,
                 source=source,
                 files=files,
+                made_from=made_from,
                 batch_rows=self.config.batch_rows,
                 on_batch=lambda bars: self.progress.advance(self.report.asset, bars),
             )
@@ -126,6 +137,7 @@ class BarsWriting:
         told = self.held.repeat(conditions.of_dates, self.market.symbol.dataset, dates)
         minutes = expected_minutes(self.market.session_profile, dates.start, dates.end)
         flagged, said = self._judge_completeness(dates, stored, frame)
+        beside = [check(self.held, dates, stored, screened) for check in self.beside]
         for position, day in enumerate(dates):
             rejected = of_rejected[day]
             broken = not of_stored[day].passed
@@ -153,6 +165,7 @@ class BarsWriting:
                     "expected_minutes": expected,
                     "coverage": share(described[day].bar_count, expected),
                     **said.get(day, {}),
+                    **{name: value for one in beside for name, value in one.get(day, {}).items()},
                     "seconds": round(seconds / len(dates), 4),
                     "source": source,
                     **({"condition": told[day].condition} if day in told else {}),

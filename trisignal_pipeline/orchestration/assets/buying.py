@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from trisignal_pipeline.market.conditions import DEGRADED
+from trisignal_pipeline.orchestration.lost_runs import in_place_of
 from trisignal_pipeline.orchestration.run_scope import SymbolDates
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.audit import spent_by
@@ -60,7 +61,8 @@ def buy_missing(
     run_id = context.run.run_id
     with database.connect("purchases") as connection:
         wanted = [Wanted(registry.market(connection, s.symbol), s.dates) for s in scopes]
-        budget = Budget(Decimal(str(config.budget_usd)), spent_by(connection, [run_id]))
+        runs = [run_id, *in_place_of(context.instance, context.run)]
+        budget = Budget(Decimal(str(config.budget_usd)), spent_by(connection, runs))
     bought = purchases.buy(
         wanted,
         budget,

@@ -4,6 +4,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 
 import dagster as dg
 import pandera.pandas as pa
@@ -14,7 +15,7 @@ from trisignal_pipeline.market.deliveries import Delivered
 from trisignal_pipeline.market.hygiene import HygieneThresholds
 from trisignal_pipeline.market.sessions import expected_minutes
 from trisignal_pipeline.market.symbols import Market
-from trisignal_pipeline.orchestration import session_completeness
+from trisignal_pipeline.orchestration import legacy_agreement, session_completeness
 from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import legacy_bars
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -32,7 +33,7 @@ from trisignal_pipeline.orchestration.run_scope import SymbolDates, symbol_dates
 from trisignal_pipeline.schemas import bar_on_its_ticks, clean_bar, flagged_by, rejected_by
 from trisignal_pipeline.screening import screen
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from
+from trisignal_pipeline.storage.bar_dates import complete_dates, dates_from, versions
 from trisignal_pipeline.storage.bars import CLEAN, LEGACY, read_bars
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.lasting_connection import LastingConnection
@@ -83,6 +84,7 @@ class CleanBarsConfig(WritingConfig, BuyingConfig):
             f"{flagged_by(bar_on_its_ticks(None))}.",
         ),
         check_per_partition(NAME, session_completeness.CHECK, session_completeness.DESCRIPTION),
+        check_per_partition(NAME, legacy_agreement.CHECK, legacy_agreement.DESCRIPTION),
     ],
     metadata=table(
         CLEAN.name,
@@ -92,6 +94,7 @@ class CleanBarsConfig(WritingConfig, BuyingConfig):
         ("volume", "bigint", "Contracts"),
         ("contract", "text", "The contract the bar is of"),
         ("source", "text", "What it was made from: legacy, databento_api or adopted"),
+        explained_in="INGESTION_STRATEGY.md",
     ),
 )
 def clean_bars(
@@ -109,10 +112,12 @@ def clean_bars(
     API sells, and legacy ones don't matter; a later run from legacy bars leaves such dates alone.
     """
     completeness = PartitionReport(NAME, session_completeness.CHECK)
-    report = PartitionReport(NAME, CHECK, beside=(completeness,))
+    agreement = PartitionReport(NAME, legacy_agreement.CHECK)
+    report = PartitionReport(NAME, CHECK, beside=(completeness, agreement))
     database = postgres.database()
     scopes = symbol_dates(context)
     from_api = config.source is CleanSource.databento_api
+    agree = partial(legacy_agreement.judge_agreement, report=agreement, from_api=from_api)
     shop = purchases.for_clean(database)
     not_sold = buy_missing(context, database, shop, scopes, config) if from_api else {}
     for scope in scopes:
@@ -130,6 +135,7 @@ def clean_bars(
                 schema,
                 report,
                 completeness,
+                beside=(agree,),
             )
             deliveries = (
                 lead_deliveries(held, shop.raw_dir, market, scope, schema, report, not_sold)
@@ -138,10 +144,19 @@ def clean_bars(
                     held, database, market, scope, schema, report, config.replace_api_dates
                 )
             )
+            # Known before the bars are read: what changes in between shows as another version.
+            whole = DateRange(scope.dates[0], scope.dates[-1])
+            made_from = {} if from_api else held.repeat(versions, scope.symbol, LEGACY.layer, whole)
             with ahead(deliveries) as screened:
                 for dates, files, bars in screened:
                     progress.begin(NAME, scope.symbol, dates)
-                    writing.write(dates, bars, source=config.source.value, files=files)
+                    writing.write(
+                        dates,
+                        bars,
+                        source=config.source.value,
+                        files=files,
+                        made_from=made_from,
+                    )
             held.repeat(report.record, scope.symbol, context.run.run_id)
     yield from report.events(context)
 

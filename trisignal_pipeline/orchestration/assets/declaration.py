@@ -8,18 +8,22 @@ from typing import Any
 
 import dagster as dg
 
+from trisignal_pipeline.orchestration.documents import document
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
+from trisignal_pipeline.orchestration.step_retries import tried_again
 
 OWNERS = ["team:trisignal"]
 ONE_RUN_A_RANGE = dg.BackfillPolicy.single_run()
 
 
-def table(name: str, *described: tuple[str, str, str]) -> dict[str, Any]:
+def table(name: str, *described: tuple[str, str, str], explained_in: str) -> dict[str, Any]:
     """Definition metadata that shows where rows go: each column's name, type and meaning.
 
-    Names with commas between them are columns of one type and one meaning.
+    Names with commas between them are columns of one type and one meaning. `explained_in` is the
+    file in `docs` that has the rest.
     """
     return {
+        **document(explained_in),
         "dagster/table_name": name,
         "dagster/column_schema": dg.TableSchema(
             columns=[
@@ -43,6 +47,7 @@ def partitioned_asset(
     """An asset of symbols and dates, any box of which one run can take. Its docstring describes it.
 
     The function takes `context`, annotated with the class itself: Dagster reads it as an object.
+    It is tried again after a `TransientError`.
     """
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -59,6 +64,6 @@ def partitioned_asset(
                 partitions_def=DAILY_BY_SYMBOL,
                 backfill_policy=ONE_RUN_A_RANGE,
                 check_specs=list(checks),
-            )(function)
+            )(tried_again(function))
 
     return declare

@@ -3,10 +3,12 @@
 # Dagster reads annotations as objects: no postponed evaluation in this file.
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
 from trisignal_pipeline.market.hygiene import HygieneThresholds
+from trisignal_pipeline.orchestration import roll_sanity
 from trisignal_pipeline.orchestration.ahead import ahead
 from trisignal_pipeline.orchestration.assets import raw_dbn_files
 from trisignal_pipeline.orchestration.assets.bars_writing import BarsWriting, WritingConfig
@@ -21,7 +23,7 @@ from trisignal_pipeline.orchestration.resources import (
 )
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
 from trisignal_pipeline.schemas import legacy_bar, rejected_by
-from trisignal_pipeline.storage import registry
+from trisignal_pipeline.storage import catalogue, registry
 from trisignal_pipeline.storage.bars import LEGACY
 from trisignal_pipeline.storage.lead_doubts import record_lead_doubts
 from trisignal_pipeline.storage.locks import symbol_lock
@@ -38,7 +40,8 @@ CHECK = "legacy_bar_schema"
     checks=[
         check_per_partition(
             NAME, CHECK, f"No bar is rejected: {rejected_by(legacy_bar(HygieneThresholds()))}."
-        )
+        ),
+        check_per_partition(NAME, roll_sanity.CHECK, roll_sanity.DESCRIPTION),
     ],
     metadata=table(
         LEGACY.name,
@@ -49,6 +52,7 @@ CHECK = "legacy_bar_schema"
         ("volume", "bigint", "Contracts"),
         ("contract", "text", "The lead contract the bar is of, such as NQZ4"),
         ("ingestion_run_id", "bigint", "The audit row that wrote it"),
+        explained_in="TIMESTAMP_SEMANTICS.md",
     ),
 )
 def legacy_bars(
@@ -65,14 +69,28 @@ def legacy_bars(
     Its bars are stored under the market's internal symbol. Only bars that are no bars are rejected:
     a missing price, a high below the low. Materialising a date replaces it.
     """
-    report = PartitionReport(NAME, CHECK)
+    rolls = PartitionReport(NAME, roll_sanity.CHECK)
+    report = PartitionReport(NAME, CHECK, beside=(rolls,))
+    beside = (partial(roll_sanity.judge_rolls, report=rolls),)
     database = postgres.database()
+    if context.retry_number:
+        # A file may have been replaced since raw_dbn_files looked.
+        catalogue.refresh(database, raw_folder.path())
     for scope in symbol_dates(context):
         with symbol_lock(database, scope.symbol) as held:
             market = held.repeat(registry.market, scope.symbol)
             schema = legacy_bar(market.hygiene)
             writing = BarsWriting(
-                context, postgres, progress, config, held, market, LEGACY, schema, report
+                context,
+                postgres,
+                progress,
+                config,
+                held,
+                market,
+                LEGACY,
+                schema,
+                report,
+                beside=beside,
             )
             deliveries = lead_deliveries(held, raw_folder.path(), market, scope, schema, report)
             with ahead(deliveries) as screened:

@@ -177,6 +177,7 @@ LIMITS = (
         ("figure", "text", "what was measured; the name ends with the unit"),
         ("subject", "text", "of what: a table, a symbol, or empty for the whole database"),
         ("value", "float8", "the figure"),
+        explained_in="HOUSEKEEPING.md",
     ),
 )
 def pipeline_health(

@@ -15,22 +15,23 @@ from trisignal_pipeline.orchestration.assets import clean_bars, legacy_bars
 from trisignal_pipeline.orchestration.assets.declaration import ONE_RUN_A_RANGE, OWNERS, table
 from trisignal_pipeline.orchestration.assets.signal_reports import (
     BIAS,
-    BIAS_CHECK,
     HISTORY_CHECK,
     TRIANGLES,
-    TRIANGLES_CHECK,
+    Computed,
     SignalReports,
     history_check,
     history_verdict,
+    per_partition_checks,
     warn_of_doubt,
 )
 from trisignal_pipeline.orchestration.explained_minutes import DESCRIPTION as DEBUG_TS_DESCRIPTION
 from trisignal_pipeline.orchestration.explained_minutes import asked_minutes, log_explanations
-from trisignal_pipeline.orchestration.partition_checks import check_done, check_per_partition
-from trisignal_pipeline.orchestration.partition_report import PartitionReport
+from trisignal_pipeline.orchestration.partition_checks import check_done
 from trisignal_pipeline.orchestration.partitions import DAILY_BY_SYMBOL
 from trisignal_pipeline.orchestration.resources import PostgresResource, Progress
 from trisignal_pipeline.orchestration.run_scope import symbol_dates
+from trisignal_pipeline.orchestration.step_retries import tried_again
+from trisignal_pipeline.signal.rules import LOGIC_VERSION
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
 from trisignal_pipeline.storage.locks import symbol_lock
@@ -74,6 +75,7 @@ class SignalsConfig(dg.Config):
             group_name="signal",
             kinds={"postgres", "numba"},
             owners=OWNERS,
+            code_version=LOGIC_VERSION,
             skippable=True,
             partitions_def=DAILY_BY_SYMBOL,
             description=(
@@ -89,6 +91,7 @@ class SignalsConfig(dg.Config):
                 ("ts", "timestamptz", "The bar's OPEN (UTC)"),
                 *_BIAS_MEANINGS,
                 *_ORIGIN,
+                explained_in="SIGNAL.md",
             ),
         ),
         dg.AssetSpec(
@@ -97,6 +100,7 @@ class SignalsConfig(dg.Config):
             group_name="signal",
             kinds={"postgres"},
             owners=OWNERS,
+            code_version=LOGIC_VERSION,
             skippable=True,
             partitions_def=DAILY_BY_SYMBOL,
             description=(
@@ -104,7 +108,8 @@ class SignalsConfig(dg.Config):
                 "BULL where the bias is Bullish and was not on the bar before, BEAR mirrored; the "
                 "symbol's filters (engulfing, sweep, higher timeframes aligned) may let fewer pass "
                 "and are all off by default. Materialising a date replaces its events in one "
-                "transaction; an event that is the same as before keeps its id."
+                "transaction; an event that is the same as before keeps its id. A run of a single "
+                "partition draws the session with its triangles: see `session` in its metadata."
             ),
             metadata=table(
                 TRIANGLE_TABLE,
@@ -120,19 +125,15 @@ class SignalsConfig(dg.Config):
                 ("htf_bullish, htf_bearish", "boolean", "Whether all higher timeframes agree"),
                 ("engulfing, sweep_engulfing", "boolean", "How the bar engulfs the one before"),
                 *_ORIGIN,
+                explained_in="SIGNAL.md",
             ),
         ),
     ],
-    check_specs=[
-        check_per_partition(BIAS, BIAS_CHECK, "Six biases on every bar, each one of three words."),
-        check_per_partition(
-            TRIANGLES, TRIANGLES_CHECK, "A triangle's direction is its bar's new 1-minute bias."
-        ),
-        history_check(),
-    ],
+    check_specs=[*per_partition_checks(), history_check()],
     backfill_policy=ONE_RUN_A_RANGE,
     can_subset=True,
 )
+@tried_again
 def signals(
     context: dg.AssetExecutionContext,
     config: SignalsConfig,
@@ -143,21 +144,22 @@ def signals(
 
     Both are written whichever was asked for: one without the other could disagree with it.
     """
-    reports = SignalReports(
-        PartitionReport(BIAS, BIAS_CHECK), PartitionReport(TRIANGLES, TRIANGLES_CHECK)
-    )
+    reports = SignalReports()
     minutes = asked_minutes(config.debug_ts)
     database = postgres.database()
-    for scope in symbol_dates(context):
+    scopes = symbol_dates(context)
+    alone = len(scopes) == 1 and len(scopes[0].dates) == 1
+    for scope in scopes:
         with (
             symbol_lock(database, scope.symbol),
             database.connect("signals", autocommit=True) as connection,
         ):
             market = registry.market(connection, scope.symbol)
-            compute(context, config, connection, progress, market, scope.dates)
+            seconds = compute(context, config, connection, progress, market, scope.dates)
             log_explanations(context, connection, market, scope.dates, minutes)
-            for dates in (year for span in scope.ranges for year in by_year(span)):
-                reports.add(context, connection, market, dates, refreshed=config.only_in_doubt)
+            years = [year for span in scope.ranges for year in by_year(span)]
+            computed = Computed(config.only_in_doubt, seconds / len(scope.dates), alone)
+            reports.add(context, connection, market, years, computed)
             reports.record(connection, scope.symbol, context.run.run_id)
             warn_of_doubt(context, connection, scope.symbol)
     selected = {key.to_user_string() for key in context.selected_asset_keys}
@@ -177,8 +179,8 @@ def compute(
     progress: Progress,
     market: Market,
     wanted: Sequence[date],
-) -> None:
-    """Replay, part by part, and keep what each part gives."""
+) -> float:
+    """Replay, part by part, keep what each part gives, and return how many seconds it took."""
     symbol = str(market.symbol)
     started, replayed, written = time.perf_counter(), 0, 0
     for part in compute_signals(
@@ -198,10 +200,12 @@ def compute(
                 part.window.end,
                 part.vouched_for,
             )
+    seconds = time.perf_counter() - started
     context.log.info(
         "%s: %d bars replayed, the signal of %d written, %.2f s",
         symbol,
         replayed,
         written,
-        time.perf_counter() - started,
+        seconds,
     )
+    return seconds
