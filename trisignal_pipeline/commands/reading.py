@@ -99,8 +99,9 @@ def counts(symbol: str, start: date, end: date, by: str, form: Form) -> None:
 @click.command()
 @click.option("--symbol", help="Only runs of this symbol.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--before", type=click.IntRange(1), help="Only runs with a lower id: the next page.")
 @format_option
-def runs(symbol: str | None, limit: int, form: Form) -> None:
+def runs(symbol: str | None, limit: int, before: int | None, form: Form) -> None:
     """Print the audit: what every ingestion read, wrote, left alone and rejected.
 
     All formats but the table have every column.
@@ -113,7 +114,7 @@ def runs(symbol: str | None, limit: int, form: Form) -> None:
         database_for_work(settings)
     with questions(settings, "runs") as connection:
         query = operations.ingest_runs_in_short if form.for_people else operations.ingest_runs
-        print_table(query(connection, limit, symbol), form)
+        print_table(query(connection, limit, symbol, before), form)
 
 
 def _print_series(series: Series, symbol: str, form: Form) -> None:

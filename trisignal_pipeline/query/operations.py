@@ -7,8 +7,13 @@ from trisignal_pipeline.signal.rules import LOGIC_VERSION
 from trisignal_pipeline.storage.connection import Connection
 
 
-def ingest_runs(connection: Connection, limit: int, symbol: str | None = None) -> Table:
-    """The latest rows of the audit, newest first; of one symbol, if it is named."""
+def ingest_runs(
+    connection: Connection, limit: int, symbol: str | None = None, before: int | None = None
+) -> Table:
+    """The latest rows of the audit, newest first; of one symbol, if it is named.
+
+    With `before` those with a lower id: the id of a page's last row leads to the next page.
+    """
     return read_table(
         connection,
         """
@@ -19,14 +24,17 @@ def ingest_runs(connection: Connection, limit: int, symbol: str | None = None) -
                source, vendor, dataset, file_name, file_sha256, dagster_run_id, cost_usd,
                logic_version, error
         FROM data_ingest_runs
-        WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s
+        WHERE (%(symbol)s::text IS NULL OR symbol = %(symbol)s)
+          AND (%(before)s::bigint IS NULL OR id < %(before)s)
         ORDER BY id DESC LIMIT %(limit)s
         """,
-        {"limit": limit, "symbol": symbol},
+        {"limit": limit, "symbol": symbol, "before": before},
     )
 
 
-def ingest_runs_in_short(connection: Connection, limit: int, symbol: str | None = None) -> Table:
+def ingest_runs_in_short(
+    connection: Connection, limit: int, symbol: str | None = None, before: int | None = None
+) -> Table:
     """The same, with the columns that fit on a screen."""
     return read_table(
         connection,
@@ -38,10 +46,11 @@ def ingest_runs_in_short(connection: Connection, limit: int, symbol: str | None 
                round(extract(epoch FROM finished_at - started_at), 1) AS seconds,
                left(error, 200) AS error
         FROM data_ingest_runs
-        WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s
+        WHERE (%(symbol)s::text IS NULL OR symbol = %(symbol)s)
+          AND (%(before)s::bigint IS NULL OR id < %(before)s)
         ORDER BY id DESC LIMIT %(limit)s
         """,
-        {"limit": limit, "symbol": symbol},
+        {"limit": limit, "symbol": symbol, "before": before},
     )
 
 

@@ -63,6 +63,20 @@ def test_runs_come_newest_first_and_of_one_symbol_if_asked(
     assert _named(query(reading, 10, "GLBX.MDP3:YM")) == []
 
 
+@pytest.mark.parametrize("query", [ingest_runs, ingest_runs_in_short])
+def test_the_next_runs_are_those_before_the_last_one_whatever_is_written(
+    database: Database,
+    reading: Connection,
+    query: Callable[..., Table],
+) -> None:
+    ids = [store(database, [bar(0)], DATES) for _ in range(3)]
+    first = [row["id"] for row in _named(query(reading, 2, NQ))]
+    store(database, [bar(1)], DATES)
+
+    assert first == [ids[2], ids[1]]
+    assert [row["id"] for row in _named(query(reading, 2, NQ, first[-1]))] == [ids[0]]
+
+
 def test_a_run_of_an_earlier_system_without_a_symbol_is_shown(
     database: Database, reading: Connection
 ) -> None:
