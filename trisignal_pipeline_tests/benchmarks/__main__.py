@@ -35,7 +35,7 @@ SUBJECTS = {
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
     """Measure SUBJECTs (all by default): backfill, decade, daemon, catalogue, bars, history,
-    signal, new_day, reading."""
+    signal, new_day, reading, api."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:
