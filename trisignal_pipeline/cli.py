@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from trisignal_pipeline.commands.api import api
 from trisignal_pipeline.commands.backfill import backfill
 from trisignal_pipeline.commands.bars import bars
 from trisignal_pipeline.commands.code_server import code_server
@@ -19,7 +20,8 @@ from trisignal_pipeline.commands.gaps import gaps
 from trisignal_pipeline.commands.housekeeping import housekeeping
 from trisignal_pipeline.commands.kept_bars import quarantine, revisions
 from trisignal_pipeline.commands.parity import parity
-from trisignal_pipeline.commands.reading import bias, counts, runs, triangles
+from trisignal_pipeline.commands.quality import quality
+from trisignal_pipeline.commands.reading import bias, counts, dataset, runs, triangles, world
 from trisignal_pipeline.commands.refresh import refresh
 from trisignal_pipeline.commands.reingest import reingest
 from trisignal_pipeline.commands.status import status
@@ -62,9 +64,13 @@ for command in (
     bias,
     counts,
     bars,
+    dataset,
+    world,
     explain,
+    api,
     parity,
     gaps,
+    quality,
     runs,
     files,
     quarantine,

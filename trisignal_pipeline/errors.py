@@ -8,6 +8,8 @@ where (file, symbol, minute), and what to do next.
       TransientError
         DatabaseUnavailableError      the server can't be reached or went away
         TableLockedError              another session holds a table for too long
+        DatabaseBusyError             all connections that readers share stayed in use
+        StatementTooLongError         a reading statement took longer than it may
         SymbolBusyError               another run holds the symbol
         FileChangedError              a file was replaced while it was being read
         ApiUnavailableError           the Databento API is away, busy, or broke off in mid-answer
@@ -17,6 +19,8 @@ where (file, symbol, minute), and what to do next.
         UnknownSymbolError            a symbol that is not in the registry
         SymbolError                   a symbol that is malformed or can't be mapped
         RangeError                    a date range that makes no sense
+          NotAMinuteError             an instant that is not the start of a minute
+        NotFoundError                 something that isn't stored
         RefusedFileError              a file that is not what it must be
         MissingFileError              a file that isn't there any more
         LeadContractError             a roll rule that can't be applied to this input
@@ -49,6 +53,14 @@ class DatabaseUnavailableError(TransientError):
 
 class TableLockedError(TransientError):
     """Another session holds what a statement needs, and did not let go in time."""
+
+
+class DatabaseBusyError(TransientError):
+    """All connections that readers share stayed in use."""
+
+
+class StatementTooLongError(TransientError):
+    """A reading statement took longer than it may, and was ended."""
 
 
 class SymbolBusyError(TransientError):
@@ -88,6 +100,14 @@ class SymbolError(TerminalError):
 
 class RangeError(TerminalError):
     """A range of dates or minutes that makes no sense."""
+
+
+class NotAMinuteError(RangeError):
+    """An instant that lies within a minute, where the start of one is asked for."""
+
+
+class NotFoundError(TerminalError):
+    """Something that was asked for and isn't stored."""
 
 
 class RefusedFileError(TerminalError):

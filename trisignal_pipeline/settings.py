@@ -12,6 +12,7 @@ from trisignal_pipeline.errors import ConfigurationError
 
 DEFAULT_API_DIR = "data/databento_api"
 DEFAULT_API_GATEWAY = "https://hist.databento.com"
+DEFAULT_STATEMENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Settings:
     api_dir       where files lie that were bought for clean bars alone; legacy bars never read it
     api_gateway   where Databento's API is: an https URL
     api_key       Databento's key; None means that nothing can be bought. Never printed.
+    statement_seconds   how long one statement of a question may take; 0 is no limit
     """
 
     home: Path
@@ -33,6 +35,7 @@ class Settings:
     api_dir: Path = field(default_factory=lambda: Path(DEFAULT_API_DIR).absolute())
     api_gateway: str = DEFAULT_API_GATEWAY
     api_key: str | None = field(default=None, repr=False)
+    statement_seconds: float = DEFAULT_STATEMENT_SECONDS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -40,7 +43,8 @@ class Settings:
 
         Raises:
             ConfigurationError: the URL is not one of PostgreSQL, the gateway not one of https, the
-                key can't be a key, or one folder of files lies in the other.
+                key can't be a key, the limit on statements is no time, or one folder of files lies
+                in the other.
         """
         url = environment.get("TRISIGNAL_DATABASE_URL") or None
         if url is not None and not url.startswith(("postgresql://", "postgres://")):
@@ -63,6 +67,7 @@ class Settings:
             api_dir=api_dir,
             api_gateway=_gateway(environment.get("TRISIGNAL_DATABENTO_GATEWAY")),
             api_key=_key(environment.get("DATABENTO_API_KEY")),
+            statement_seconds=_statement_seconds(environment.get("TRISIGNAL_STATEMENT_SECONDS")),
         )
 
 
@@ -92,6 +97,17 @@ def _gateway(url: str | None) -> str:
             "the key is sent to it"
         )
     return url
+
+
+def _statement_seconds(seconds: str | None) -> float:
+    if not seconds:
+        return DEFAULT_STATEMENT_SECONDS
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", seconds, re.ASCII):
+        raise ConfigurationError(
+            f"TRISIGNAL_STATEMENT_SECONDS is {seconds!r}; write how many seconds a question to the "
+            "database may take, for instance 60, or 0 for no limit"
+        )
+    return float(seconds)
 
 
 def _key(key: str | None) -> str | None:

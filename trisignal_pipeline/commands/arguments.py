@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from trisignal_pipeline.errors import RangeError
+from trisignal_pipeline.market.minutes import parse_minute
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -44,6 +47,21 @@ class UtcMoment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not a time; write it as 2024-11-01T14:30:00Z", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Minute(click.ParamType[int]):
+    """A minute with its time zone, as nanoseconds since the epoch (UTC)."""
+
+    name = "minute"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The minute that `value` spells."""
+        try:
+            return parse_minute(str(value))
+        except RangeError as error:
+            self.fail(str(error), param, ctx)
 
 
 def symbol_and_dates(command: Command) -> Command:

@@ -7,15 +7,15 @@ from datetime import date, datetime
 import click
 
 from trisignal_pipeline.commands.arguments import UtcMoment, symbol_and_dates
-from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.verified_sessions import calendar_warning
-from trisignal_pipeline.query import bars as queries
+from trisignal_pipeline.query.bar_series import bar_series
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.signal.rules import HIGHER_TIMEFRAMES, TIMEFRAMES
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bars import CLEAN, TABLE_OF_LAYER
-from trisignal_pipeline.storage.readiness import ready_database
 
 
 @click.command()
@@ -47,7 +47,7 @@ def bars(
     end: date,
     layer: str,
     as_of: datetime | None,
-    form: str,
+    form: Form,
 ) -> None:
     """Print bars of SYMBOL that open on the UTC dates from --start to --end.
 
@@ -62,20 +62,25 @@ def bars(
     trisignal bars GLBX.MDP3:NQ --tf 4h --start 2024-11-01 --end 2024-11-30 --format csv
     """
     dates = DateRange(start, end)
-    database = ready_database(Settings.from_environment()).reading()
-    with database.connect("bars") as connection:
+    left_out: list[int] = []
+    with questions(Settings.from_environment(), "bars") as connection:
         market = registry.market(connection, symbol)
-        found = queries.bars(
-            connection, market, timeframe, dates, table=TABLE_OF_LAYER[layer], as_of=as_of
+        warning = calendar_warning(market, dates)
+        if warning and timeframe in HIGHER_TIMEFRAMES:
+            click.echo(f"warning: {warning}", err=True)
+        series = bar_series(
+            market,
+            timeframe,
+            dates,
+            table=TABLE_OF_LAYER[layer],
+            as_of=as_of,
+            on_left_out=lambda starts: left_out.extend(starts.tolist()),
         )
-    warning = calendar_warning(market, dates)
-    if warning and timeframe in HIGHER_TIMEFRAMES:
-        click.echo(f"warning: {warning}", err=True)
-    if len(found.left_out):
+        print_table(series.table(connection), form)
+    if left_out:
         why = f"has no finished {layer} bars, backfill it" if as_of is None else "had no bars then"
         click.echo(
-            f"warning: {symbol}: bars that are not whole left out: {len(found.left_out)}, the "
-            f"first of {iso_minute(int(found.left_out[0]))}; a date their period trades on {why}",
+            f"warning: {symbol}: bars that are not whole left out: {len(left_out)}, the first of "
+            f"{iso_minute(left_out[0])}; a date their period trades on {why}",
             err=True,
         )
-    print_table(queries.bars_table(found), form)

@@ -64,7 +64,7 @@ def _print_what_is_there(settings: Settings) -> None:
         ("The last triangles", lambda connection: operations.last_triangles(connection, 8)),
     ):
         with database.connect("demo") as connection:
-            print_table(query(connection), "table", title=title)
+            print_table(query(connection), title=title)
 
 
 def _require_a_place_for_play(settings: Settings) -> None:

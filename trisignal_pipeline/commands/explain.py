@@ -6,28 +6,12 @@ import json
 
 import click
 
-from trisignal_pipeline.errors import RangeError
-from trisignal_pipeline.market.minutes import parse_minute
+from trisignal_pipeline.commands.arguments import Minute
 from trisignal_pipeline.query.explanation import as_values
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.explanation import explain_minute, explanation_lines
-from trisignal_pipeline.storage.readiness import ready_database
-
-
-class Minute(click.ParamType[int]):
-    """A minute with its time zone, as nanoseconds since the epoch (UTC)."""
-
-    name = "minute"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """The minute that `value` spells."""
-        try:
-            return parse_minute(str(value))
-        except RangeError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -51,8 +35,7 @@ def explain(symbol: str, ts: int, form: str) -> None:
     \b
     trisignal explain GLBX.MDP3:NQ 2024-11-01T00:15:00Z
     """
-    database = ready_database(Settings.from_environment()).reading()
-    with database.connect("explain", autocommit=True) as connection:
+    with questions(Settings.from_environment(), "explain", autocommit=True) as connection:
         explained = explain_minute(connection, registry.market(connection, symbol), ts)
     if form == "json":
         click.echo(json.dumps(as_values(explained), indent=1))

@@ -11,19 +11,42 @@ from typing import Any
 
 import click
 
-from trisignal_pipeline.commands.printing import MOST_ROWS_FOR_PEOPLE, format_option, print_table
+from trisignal_pipeline.commands.printing import (
+    MOST_ROWS_FOR_PEOPLE,
+    Form,
+    format_option,
+    print_table,
+)
 from trisignal_pipeline.errors import MissingFileError
 from trisignal_pipeline.market.dates import utc
 from trisignal_pipeline.query.files import catalogued_files
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.query.session import questions
+from trisignal_pipeline.query.tables import DATE, TEXT, TEXTS, TIME, WHOLE, Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.sources.dbn_file import DbnFile, RefusedFile
 from trisignal_pipeline.sources.raw_folder import as_written, candidate_files, changed_files
 from trisignal_pipeline.sources.verification import Verified, absent_files, verify
-from trisignal_pipeline.storage.readiness import ready_database
 
-_COLUMNS = ("file", "verdict", "reason", "dataset", "symbols", "from", "to", "records", "job")
-_FOR_PEOPLE = ("file", "verdict", "symbols", "first", "last", "records", "job")
+_COLUMNS = {
+    "file": TEXT,
+    "verdict": TEXT,
+    "reason": TEXT,
+    "dataset": TEXT,
+    "symbols": TEXTS,
+    "from": TIME,
+    "to": TIME,
+    "records": WHOLE,
+    "job": TEXT,
+}
+_FOR_PEOPLE = {
+    "file": TEXT,
+    "verdict": TEXT,
+    "symbols": TEXTS,
+    "first": DATE,
+    "last": DATE,
+    "records": WHOLE,
+    "job": TEXT,
+}
 _UNBROKEN = ("verdict", "first", "last", "records")
 _MOST_SYMBOLS_FOR_PEOPLE = 3
 _NOT_THERE = "manifest.json lists it, and it isn't there: download it"
@@ -33,7 +56,7 @@ _NOT_THERE = "manifest.json lists it, and it isn't there: download it"
 @click.option("--refused", is_flag=True, help="Only files that can't be used.")
 @format_option
 @click.pass_context
-def files(context: click.Context, refused: bool, form: str) -> None:
+def files(context: click.Context, refused: bool, form: Form) -> None:
     """List the catalogue of the raw folder: each file with its verdict, and what it holds.
 
     A file is catalogued when raw_dbn_files is materialised next, by `trisignal backfill` or in the
@@ -43,7 +66,7 @@ def files(context: click.Context, refused: bool, form: str) -> None:
     if context.invoked_subcommand is not None:
         return
     settings = Settings.from_environment()
-    with ready_database(settings).reading().connect("files") as connection:
+    with questions(settings, "files") as connection:
         _print(catalogued_files(connection, settings.raw_dir, refused_only=refused), form)
 
 
@@ -52,7 +75,7 @@ def files(context: click.Context, refused: bool, form: str) -> None:
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
 @format_option
-def verify_(paths: tuple[Path, ...], form: str) -> None:
+def verify_(paths: tuple[Path, ...], form: Form) -> None:
     """Check files, or all files below folders, without a database and without writing anything.
 
     What a job of Databento's left beside a file is taken into account. Exits with 1 if a file is
@@ -63,7 +86,7 @@ def verify_(paths: tuple[Path, ...], form: str) -> None:
         raise MissingFileError(
             "there is nothing to verify: no name has .dbn in it, or .dbz at its end"
         )
-    _print(Table(_COLUMNS, iter(rows)), form)
+    _print(Table.of_rows(_COLUMNS, rows), form)
     if any(row[1] != "verified" for row in rows):
         sys.exit(1)
 
@@ -84,13 +107,13 @@ def _verdicts(path: Path) -> Iterator[tuple[Any, ...]]:
         yield (str(as_written(absent)), "missing", _NOT_THERE, *[None] * (len(_COLUMNS) - 3))
 
 
-def _print(table: Table, form: str) -> None:
+def _print(table: Table, form: Form) -> None:
     """All columns for programs; for people those that fit side by side, and reasons on lines."""
-    if form != "table":
+    if not form.for_people:
         print_table(table, form)
         return
     reasons: list[str] = []
-    print_table(Table(_FOR_PEOPLE, _for_people(table, reasons)), form, unbroken=_UNBROKEN)
+    print_table(Table.of_rows(_FOR_PEOPLE, _for_people(table, reasons)), unbroken=_UNBROKEN)
     for line in reasons:
         click.echo(line)
 

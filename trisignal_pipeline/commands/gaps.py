@@ -7,14 +7,14 @@ from datetime import date
 import click
 
 from trisignal_pipeline.commands.arguments import symbol_and_dates
-from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.gaps import GapKind
 from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.query import gaps as queries
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
-from trisignal_pipeline.storage.readiness import ready_database
 
 
 @click.command()
@@ -27,7 +27,7 @@ from trisignal_pipeline.storage.readiness import ready_database
     help="Only gaps of this kind; may be given several times.",
 )
 @format_option
-def gaps(symbol: str, start: date, end: date, kinds: tuple[str, ...], form: str) -> None:
+def gaps(symbol: str, start: date, end: date, kinds: tuple[str, ...], form: Form) -> None:
     """Print the gaps of SYMBOL's clean bars: minutes on which the market was open without a bar.
 
     \b
@@ -40,7 +40,7 @@ def gaps(symbol: str, start: date, end: date, kinds: tuple[str, ...], form: str)
     trisignal gaps GLBX.MDP3:NQ --start 2024-11-01 --end 2024-11-30 --kind suspicious --kind halt
     """
     dates = DateRange(start, end)
-    with ready_database(Settings.from_environment()).reading().connect("gaps") as connection:
+    with questions(Settings.from_environment(), "gaps") as connection:
         market = registry.market(connection, symbol)
         warning = calendar_warning(market, dates)
         if warning:

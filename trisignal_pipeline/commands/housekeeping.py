@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from trisignal_pipeline.commands.printing import format_option, print_table
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
+from trisignal_pipeline.query.tables import TEXT, WHOLE, Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.readiness import ready_database
 from trisignal_pipeline.storage.retention import Due, Retention
@@ -18,7 +18,7 @@ from trisignal_pipeline.storage.years import make_years_ahead
 @click.command()
 @click.option("--apply", "really", is_flag=True, help="Delete it; without this nothing is changed.")
 @format_option
-def housekeeping(form: str, *, really: bool) -> None:
+def housekeeping(form: Form, *, really: bool) -> None:
     """Print what the TRISIGNAL_KEEP_ settings say is kept no longer; with --apply, delete it.
 
     Each setting is a number of days, and off unless it is set. Bars, signals, what is still
@@ -45,6 +45,7 @@ def housekeeping(form: str, *, really: bool) -> None:
         click.echo("nothing was deleted; to do so: trisignal housekeeping --apply", err=True)
 
 
-def _print(found: Iterable[Due], form: str, column: str) -> None:
+def _print(found: Iterable[Due], form: Form, column: str) -> None:
     rows = ((one.what, one.rows, one.size_bytes, one.variable, one.days) for one in found)
-    print_table(Table(("what", column, "bytes", "setting", "days"), rows), form)
+    columns = {"what": TEXT, column: WHOLE, "bytes": WHOLE, "setting": TEXT, "days": WHOLE}
+    print_table(Table.of_rows(columns, rows), form)

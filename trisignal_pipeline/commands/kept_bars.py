@@ -7,13 +7,13 @@ from datetime import date
 import click
 
 from trisignal_pipeline.commands.arguments import symbol_and_maybe_dates
-from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
 from trisignal_pipeline.market.hygiene import Rule
 from trisignal_pipeline.query import kept_bars
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.bars import TABLE_OF_LAYER
-from trisignal_pipeline.storage.readiness import ready_database
 
 
 @click.command()
@@ -27,7 +27,7 @@ from trisignal_pipeline.storage.readiness import ready_database
 @click.option("--released", is_flag=True, help="Also bars that are no longer rejected.")
 @format_option
 def quarantine(
-    symbol: str, start: date | None, end: date | None, rule: str | None, released: bool, form: str
+    symbol: str, start: date | None, end: date | None, rule: str | None, released: bool, form: Form
 ) -> None:
     """Print the rejected bars of SYMBOL: values as delivered, rules broken, file and run.
 
@@ -36,7 +36,7 @@ def quarantine(
     \b
     trisignal quarantine GLBX.MDP3:NQ --start 2024-11-01 --rule OHLC_INTEGRITY
     """
-    with ready_database(Settings.from_environment()).reading().connect("quarantine") as connection:
+    with questions(Settings.from_environment(), "quarantine") as connection:
         registry.market(connection, symbol)
         found = kept_bars.quarantined(
             connection, symbol, start=start, end=end, rule=rule, released=released
@@ -49,7 +49,7 @@ def quarantine(
 @click.option("--layer", type=click.Choice(tuple(TABLE_OF_LAYER)), help="Only this table's bars.")
 @format_option
 def revisions(
-    symbol: str, start: date | None, end: date | None, layer: str | None, form: str
+    symbol: str, start: date | None, end: date | None, layer: str | None, form: Form
 ) -> None:
     """Print the versions of bars of SYMBOL that stand no longer.
 
@@ -59,7 +59,7 @@ def revisions(
     \b
     trisignal revisions GLBX.MDP3:NQ --start 2024-11-01 --end 2024-11-01
     """
-    with ready_database(Settings.from_environment()).reading().connect("revisions") as connection:
+    with questions(Settings.from_environment(), "revisions") as connection:
         registry.market(connection, symbol)
         print_table(
             kept_bars.revisions(connection, symbol, start=start, end=end, layer=layer), form

@@ -13,11 +13,11 @@ from trisignal_pipeline.commands.arguments import UtcDate
 from trisignal_pipeline.commands.printing import print_table
 from trisignal_pipeline.errors import RangeError
 from trisignal_pipeline.market.bars import Int64s
-from trisignal_pipeline.market.dates import DateRange, date_of_ns, iso_minute
+from trisignal_pipeline.market.dates import DateRange, date_of_ns, iso_minute, utc
 from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.query.chart_export import ChartExport, read_chart_export
 from trisignal_pipeline.query.parity import Parity, compare
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.query.tables import TEXT, TIME, WHOLE, Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.readiness import ready_database
@@ -100,13 +100,10 @@ def _print_for_people(found: Parity, shown: int) -> None:
         f"{found.agreeing:,} of {found.bars:,} bars agree ({found.percent:g} %)\n"
     )
     print_table(
-        Table(
-            ("column", "bars compared", "agree", "differ"),
-            iter(
-                [(c.column, c.compared, c.agreeing, c.compared - c.agreeing) for c in found.columns]
-            ),
-        ),
-        "table",
+        Table.of_rows(
+            {"column": TEXT, "bars compared": WHOLE, "agree": WHOLE, "differ": WHOLE},
+            [(c.column, c.compared, c.agreeing, c.compared - c.agreeing) for c in found.columns],
+        )
     )
     for reason in found.not_compared:
         click.echo(f"not compared: {reason}")
@@ -119,16 +116,10 @@ def _print_for_people(found: Parity, shown: int) -> None:
     if found.differences:
         click.echo(f"\nfirst {len(found.differences)} of {found.differing_values:,} differences")
         print_table(
-            Table(
-                ("ts", "line", "column", "chart", "database"),
-                iter(
-                    [
-                        (iso_minute(d.ts), d.line, d.column, d.chart, d.database)
-                        for d in found.differences
-                    ]
-                ),
-            ),
-            "table",
+            Table.of_rows(
+                {"ts": TIME, "line": WHOLE, "column": TEXT, "chart": TEXT, "database": TEXT},
+                [(utc(d.ts), d.line, d.column, d.chart, d.database) for d in found.differences],
+            )
         )
     for side, alone in (("chart", found.only_chart), ("database", found.only_database)):
         if len(alone):

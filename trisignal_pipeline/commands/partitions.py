@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from trisignal_pipeline.commands.printing import format_option, print_table
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
+from trisignal_pipeline.query.session import questions
+from trisignal_pipeline.query.tables import TEXT, TIME, WHOLE, Table
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import years
 from trisignal_pipeline.storage.connection import Database
@@ -17,7 +18,7 @@ _year = click.argument("year", type=click.IntRange(years.FIRST_YEAR, years.LAST_
 @click.group(invoke_without_command=True)
 @format_option
 @click.pass_context
-def partitions(context: click.Context, form: str) -> None:
+def partitions(context: click.Context, form: Form) -> None:
     """List the partitions by year; or make one, or drop a year.
 
     Rows are about so many, by the server's own statistics. A year's partitions are made by the
@@ -25,11 +26,18 @@ def partitions(context: click.Context, form: str) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with ready_database(Settings.from_environment()).reading().connect("partitions") as connection:
+    with questions(Settings.from_environment(), "partitions") as connection:
         found = years.partitions(connection)
-    columns = ("table", "partition", "from", "before", "rows", "bytes")
+    columns = {
+        "table": TEXT,
+        "partition": TEXT,
+        "from": TIME,
+        "before": TIME,
+        "rows": WHOLE,
+        "bytes": WHOLE,
+    }
     rows = ((one.table, one.name, one.start, one.end, one.rows, one.size_bytes) for one in found)
-    print_table(Table(columns, rows), form)
+    print_table(Table.of_rows(columns, rows), form)
 
 
 @partitions.command()

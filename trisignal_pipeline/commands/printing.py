@@ -1,64 +1,110 @@
-"""How commands print tables: for people, or as CSV or JSON for programs."""
+"""How commands print tables: for people, or as CSV, JSON, Parquet or Arrow for programs."""
 
 from __future__ import annotations
 
-import csv
-import json
+import functools
 import sys
-from collections.abc import Callable, Collection
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from typing import Any, TextIO, TypeVar
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from trisignal_pipeline.errors import ConfigurationError
+from trisignal_pipeline.query.forms import WRITERS, text_rows
 from trisignal_pipeline.query.tables import Table
 
-FORMATS = ("table", "csv", "json")
+FORMATS = ("table", *WRITERS)
 MOST_ROWS_FOR_PEOPLE = 1_000
+
+_BINARY = ("parquet", "arrow")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a table is to be printed, and where; to standard output if no file is named."""
+
+    name: str = "table"
+    output: Path | None = None
+
+    @property
+    def for_people(self) -> bool:
+        """Whether it is to be read on a screen."""
+        return self.name == "table"
+
+
 def format_option(command: Command) -> Command:
-    """`--format table|csv|json` for a command that prints a table."""
-    return click.option(
+    """`--format` and `--output` for a command that prints a table; both come as one `Form`."""
+
+    @functools.wraps(command)
+    def with_form(*args: Any, form_name: str, output: Path | None, **named: Any) -> Any:
+        if output is not None and form_name == "table":
+            raise click.UsageError(
+                f"--output takes {', '.join(WRITERS)}; a table is for the screen: add --format csv"
+            )
+        return command(*args, form=Form(form_name, output), **named)
+
+    decorated = click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write to this file instead of standard output.",
+    )(with_form)
+    return click.option(  # type: ignore[return-value]
         "--format",
-        "form",
+        "form_name",
         type=click.Choice(FORMATS),
         default="table",
         show_default=True,
-        help="table for people; csv and json (one array of objects) for programs.",
-    )(command)
+        help="table for people; csv, json (one array of objects), parquet and arrow (a stream) "
+        "for programs.",
+    )(decorated)
 
 
 def print_table(
-    table: Table, form: str, *, title: str | None = None, unbroken: Collection[str] = ()
+    table: Table,
+    form: Form = Form(),
+    *,
+    title: str | None = None,
+    unbroken: Collection[str] = (),
 ) -> None:
-    """Write all rows to standard output; for people, `unbroken` columns stay on one line."""
-    if form == "csv":
-        _write_csv(table, sys.stdout)
-    elif form == "json":
-        _write_json(table, sys.stdout)
-    else:
+    """Write all rows where `form` says; for people, `unbroken` columns stay on one line."""
+    if form.for_people:
         _write_for_people(table, title, unbroken)
+        return
+    with _opened(form) as out:
+        WRITERS[form.name](table, out)
 
 
-def _write_csv(table: Table, out: TextIO) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([_text(value) for value in row] for row in table.rows)
-
-
-def _write_json(table: Table, out: TextIO) -> None:
-    out.write("[")
-    for number, row in enumerate(table.rows):
-        out.write(",\n " if number else "\n ")
-        json.dump(dict(zip(table.columns, row, strict=True)), out, default=_text)
-    out.write("\n]\n")
+@contextmanager
+def _opened(form: Form) -> Iterator[BinaryIO]:
+    """Where to write. A file is there whole or, after an error, as it was before."""
+    if form.output is None:
+        if form.name in _BINARY and sys.stdout.isatty():
+            raise ConfigurationError(
+                f"{form.name} is not for a terminal; name a file with --output, or send it on with "
+                "> or |"
+            )
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    unfinished = form.output.with_name(f".{form.output.name}.unfinished")
+    try:
+        with unfinished.open("wb") as out:
+            yield out
+        unfinished.replace(form.output)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{form.output} can't be written ({error.strerror}); name another file with --output"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_for_people(table: Table, title: str | None, unbroken: Collection[str]) -> None:
@@ -71,25 +117,11 @@ def _write_for_people(table: Table, title: str | None, unbroken: Collection[str]
         column.overflow = "fold"
         column.no_wrap = column.header in unbroken
     left_out = 0
-    for number, row in enumerate(table.rows):
-        if number < MOST_ROWS_FOR_PEOPLE:
-            shown.add_row(*(_text(value) for value in row))
-        else:
-            left_out += 1
+    for batch in table.batches:
+        room = max(0, MOST_ROWS_FOR_PEOPLE - shown.row_count)
+        for row in text_rows(batch.slice(0, room)):
+            shown.add_row(*row)
+        left_out += max(0, batch.num_rows - room)
     console.print(shown)
     if left_out:
         console.print(f"… and {left_out:,} more rows; --format csv prints all of them")
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return " ".join(map(_text, value))
-    if isinstance(value, (date, Decimal, int, float, str)):
-        return str(value)
-    return json.dumps(value)

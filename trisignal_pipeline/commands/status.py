@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import click
 
-from trisignal_pipeline.commands.printing import format_option, print_table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
 from trisignal_pipeline.query.health import figures_by_labels, figures_table
 from trisignal_pipeline.query.operations import symbol_states
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage.health import folders_of, health
-from trisignal_pipeline.storage.readiness import ready_database
 
 
 @click.command()
@@ -22,17 +22,17 @@ from trisignal_pipeline.storage.readiness import ready_database
     help="Only the figures of health, one a row; also as csv and json.",
 )
 @format_option
-def status(form: str, *, only_health: bool) -> None:
+def status(form: Form, *, only_health: bool) -> None:
     """Print what is stored of each symbol: dates, bars, triangles, and what is in doubt.
 
     Then how the pipeline and its database are: sizes and growth, freshness, runs, quarantine. csv
     and json have the symbols alone, or with --health the figures alone.
     """
     settings = Settings.from_environment()
-    with ready_database(settings).reading().connect("status") as connection:
+    with questions(settings, "status") as connection:
         if not only_health:
             print_table(symbol_states(connection), form)
-        if not only_health and form != "table":
+        if not only_health and not form.for_people:
             return
         measured = health(connection, datetime.now(UTC), folders_of(settings))
     if only_health:

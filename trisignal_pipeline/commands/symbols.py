@@ -6,31 +6,12 @@ from collections.abc import Iterable
 
 import click
 
-from trisignal_pipeline.commands.printing import format_option, print_table
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.commands.printing import Form, format_option, print_table
+from trisignal_pipeline.query.operations import listed_symbols
+from trisignal_pipeline.query.session import questions
 from trisignal_pipeline.settings import Settings
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.readiness import ready_database
-
-_LISTED = (
-    "internal_symbol",
-    "roll_rule",
-    "rank",
-    "is_active",
-    "higher_timeframe_anchor",
-    "history_start",
-    "tick_size",
-    "price_floor",
-    "discontinuity_points",
-    "small_range_points",
-    "big_gap_points",
-    "flat_discontinuity_points",
-    "lockout_alarm_minutes",
-    "require_engulfing",
-    "require_sweep_engulfing",
-    "htf_aligned_only",
-    "aligned_timeframes",
-)
 
 
 @click.group()
@@ -55,11 +36,10 @@ def symbols() -> None:
 
 @symbols.command(name="list")
 @format_option
-def list_(form: str) -> None:
+def list_(form: Form) -> None:
     """Print the registry."""
-    with ready_database(Settings.from_environment()).reading().connect("symbols") as connection:
-        found = registry.list_symbols(connection)
-    print_table(Table(_LISTED, (tuple(row[name] for name in _LISTED) for row in found)), form)
+    with questions(Settings.from_environment(), "symbols") as connection:
+        print_table(listed_symbols(connection), form)
 
 
 @symbols.command()
@@ -105,7 +85,7 @@ def _tell_dagster() -> None:
     from trisignal_pipeline.orchestration.partitions import sync_symbols  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    with ready_database(settings).reading().connect("symbols") as connection:
+    with questions(settings, "symbols") as connection:
         active = registry.active_symbols(connection)
     with open_instance(settings) as instance:
         sync_symbols(instance, active)

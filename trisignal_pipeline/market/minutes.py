@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from trisignal_pipeline.errors import RangeError
+from trisignal_pipeline.errors import NotAMinuteError, RangeError
 from trisignal_pipeline.market.dates import NS_PER_MINUTE, iso_minute
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,7 +18,8 @@ def parse_minute(text: str) -> int:
     in London.
 
     Raises:
-        RangeError: it is no instant, has no offset, or is not the start of a minute.
+        RangeError: it is no instant, or has no offset.
+        NotAMinuteError: it is not the start of a minute.
     """
     try:
         written = datetime.fromisoformat(text.strip())
@@ -31,7 +32,7 @@ def parse_minute(text: str) -> int:
         )
     minutes, seconds = divmod(since_epoch, timedelta(minutes=1))
     if seconds:
-        raise RangeError(
+        raise NotAMinuteError(
             f"{text!r} is not the start of a minute; the bar that holds it opens at "
             f"{iso_minute(minutes * NS_PER_MINUTE)}"
         )

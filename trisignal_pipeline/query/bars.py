@@ -26,9 +26,7 @@ from trisignal_pipeline.market.dates import (
     date_of_ns,
     day_number,
     from_day_number,
-    utc,
 )
-from trisignal_pipeline.market.prices import points
 from trisignal_pipeline.market.sessions import (
     Sessions,
     expected_minutes,
@@ -36,14 +34,11 @@ from trisignal_pipeline.market.sessions import (
     utc_days,
 )
 from trisignal_pipeline.market.symbols import Anchor, Market
-from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.signal.rules import PERIOD_NS, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars, higher_bars
 from trisignal_pipeline.storage.bar_dates import complete_dates
 from trisignal_pipeline.storage.bars import CLEAN, BarsTable, read_bars
 from trisignal_pipeline.storage.connection import Connection
-
-COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 
 # Longer than any run of sessions that share a daily bar, weekends and holidays included.
 _LONGEST_PERIOD = timedelta(days=14)
@@ -69,35 +64,6 @@ class WholeBars:
 
     bars: HigherBars
     left_out: Int64s
-
-
-def bars(
-    connection: Connection,
-    market: Market,
-    timeframe: str,
-    dates: DateRange,
-    *,
-    table: BarsTable = CLEAN,
-    as_of: datetime | None = None,
-) -> WholeBars:
-    """The bars of `timeframe` (one of `TIMEFRAMES`) whose period starts on the UTC `dates`.
-
-    They are made from the minutes that `table` holds or, with `as_of`, held at that moment.
-    """
-    minutes = read_minutes(connection, market, timeframe, dates, table=table, as_of=as_of)
-    return whole_bars(minutes, timeframe, dates.start_ns, dates.end_ns)
-
-
-def bars_table(found: WholeBars) -> Table:
-    """Bars as rows: the time of the open, exact prices in points, and the volume."""
-    columns = (getattr(found.bars, name).tolist() for name in COLUMNS)
-    return Table(
-        COLUMNS,
-        (
-            (utc(ts), points(open_), points(high), points(low), points(close), volume)
-            for ts, open_, high, low, close, volume in zip(*columns, strict=True)
-        ),
-    )
 
 
 def read_minutes(

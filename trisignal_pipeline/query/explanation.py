@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from trisignal_pipeline.errors import NotFoundError, RangeError
 from trisignal_pipeline.market.dates import iso_minute
 from trisignal_pipeline.market.prices import points
+from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.schemas import BIAS_COLUMNS
 from trisignal_pipeline.signal.explain import FinishedBar, MinuteExplanation, TimeframeView
 from trisignal_pipeline.signal.explanation_text import decision
@@ -13,7 +15,25 @@ from trisignal_pipeline.signal.firings import Candle, Firing, Gap
 from trisignal_pipeline.signal.replay import LastMinute
 from trisignal_pipeline.signal.rules import BIAS_NAMES, DIRECTION_NAMES
 from trisignal_pipeline.signal.timeframes import UnfinishedBar
-from trisignal_pipeline.storage.explanation import Explanation
+from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.explanation import Explanation, explain_minute
+
+
+def explained(connection: Connection, market: Market, ts_ns: int) -> dict[str, Any]:
+    """Why the minute that opens at `ts_ns` (nanoseconds, UTC) is as it is, as `as_values` says it.
+
+    Args:
+        connection: in autocommit, outside any transaction.
+        market: whose anchor, filters and thresholds count.
+        ts_ns: the bar's OPEN.
+
+    Raises:
+        NotFoundError: the signal reads no bar there; the message says why.
+    """
+    try:
+        return as_values(explain_minute(connection, market, ts_ns))
+    except RangeError as error:
+        raise NotFoundError(str(error)) from error
 
 
 def as_values(explanation: Explanation) -> dict[str, Any]:

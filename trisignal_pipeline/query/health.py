@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from trisignal_pipeline.query.tables import Table
+from trisignal_pipeline.query.tables import NUMBER, TEXT, Table
 from trisignal_pipeline.storage.figures import Figure, Measured
 
 _DIGITS = 4
@@ -13,8 +13,8 @@ _DIGITS = 4
 
 def figures_table(measured: Iterable[Measured]) -> Table:
     """One row a value: the figure, what it is of, the value, its unit and what it says."""
-    return Table(
-        ("figure", "subject", "value", "unit", "meaning"),
+    return Table.of_rows(
+        {"figure": TEXT, "subject": TEXT, "value": NUMBER, "unit": TEXT, "meaning": TEXT},
         (
             (one.figure.name, one.subject, _number(one), one.figure.unit, one.figure.help)
             for one in measured
@@ -32,7 +32,7 @@ def figures_by_labels(measured: Sequence[Measured]) -> Iterator[Table]:
         of_kind = [one for one in measured if one.figure.labels == labels]
         if not labels:
             rows = [(one.figure.name, _number(one), one.figure.help) for one in of_kind]
-            yield Table(("figure", "value", "meaning"), iter(rows))
+            yield Table.of_rows({"figure": TEXT, "value": NUMBER, "meaning": TEXT}, rows)
             continue
         names = tuple(dict.fromkeys(one.figure.name for one in of_kind))
         values: dict[tuple[str, ...], dict[str, int | float]] = {}
@@ -41,7 +41,8 @@ def figures_by_labels(measured: Sequence[Measured]) -> Iterator[Table]:
         rows_of = (
             (*subject, *(found.get(name) for name in names)) for subject, found in values.items()
         )
-        yield Table((*labels, *names), rows_of)
+        columns = dict.fromkeys(labels, TEXT) | dict.fromkeys(names, NUMBER)
+        yield Table.of_rows(columns, rows_of)
 
 
 def exposition(measured: Iterable[Measured]) -> str:

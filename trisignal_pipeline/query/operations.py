@@ -121,6 +121,21 @@ def symbol_states(connection: Connection) -> Table:
     )
 
 
+def listed_symbols(connection: Connection) -> Table:
+    """The registry: the rules and thresholds of each symbol."""
+    return read_table(
+        connection,
+        """
+        SELECT internal_symbol, roll_rule, rank, is_active, higher_timeframe_anchor, history_start,
+               tick_size, price_floor, discontinuity_points, small_range_points, big_gap_points,
+               flat_discontinuity_points, lockout_alarm_minutes, require_engulfing,
+               require_sweep_engulfing, htf_aligned_only, aligned_timeframes
+        FROM symbol_registry ORDER BY internal_symbol
+        """,
+        {},
+    )
+
+
 def last_triangles(connection: Connection, limit: int) -> Table:
     """The latest triangles of all symbols, newest first."""
     return read_table(

@@ -18,6 +18,7 @@ from trisignal_pipeline.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
     NotPermittedError,
+    StatementTooLongError,
     TableLockedError,
     TrisignalError,
 )
@@ -38,11 +39,13 @@ class Database:
 
     lock_timeout_seconds   how long a statement waits for a table or row that another session holds
     role                   what its sessions may do; None: all that the URL's user may
+    statement_seconds      how long a statement may take; None: as long as the server lets it
     """
 
     url: str = field(repr=False)
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
     role: Role | None = Role.WRITER
+    statement_seconds: float | None = None
 
     @classmethod
     def for_settings(cls, settings: Settings) -> Database:
@@ -59,19 +62,32 @@ class Database:
         """The same database for someone who changes nothing."""
         return replace(self, role=Role.READER)
 
+    def answering(self, statement_seconds: float) -> Database:
+        """The same for questions of people: they read, and no statement takes longer than this.
+
+        0 sets no limit.
+        """
+        return replace(self.reading(), statement_seconds=statement_seconds)
+
     @contextmanager
-    def connect(self, purpose: str, *, autocommit: bool = False) -> Iterator[Connection]:
+    def connect(
+        self, purpose: str, *, autocommit: bool = False, one_instant: bool = False
+    ) -> Iterator[Connection]:
         """An open connection, closed at the end; `purpose` is what the server's activity shows.
 
-        Without `autocommit` what was done is committed at the end, or rolled back on an error.
+        Without `autocommit` what was done is committed at the end, or rolled back on an error. With
+        `one_instant` all statements of a transaction see the database as its first one does.
 
         Raises:
             DatabaseUnavailableError: the server can't be reached, or went away.
             TableLockedError: another session held what a statement needs for too long.
+            StatementTooLongError: a statement took longer than `statement_seconds`.
             NotPermittedError: the user of the URL may not do what was tried.
             ConfigurationError: the URL is not one PostgreSQL understands.
         """
         connection = self.open(purpose, autocommit=autocommit)
+        if one_instant:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         try:
             with as_trisignal_errors(self), connection:
                 yield connection
@@ -105,9 +121,10 @@ class Database:
                 connection.execute(
                     sql.SQL(
                         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET jit = off; "
-                        "SET lock_timeout = {}; {}"
+                        "SET lock_timeout = {}; {} {}"
                     ).format(
                         sql.Literal(_milliseconds(self.lock_timeout_seconds)),
+                        self._statement_limit(),
                         sql.SQL("") if self.role is None else taking(self.role),
                     )
                 )
@@ -116,6 +133,13 @@ class Database:
             raise
         connection.autocommit = autocommit
         return connection
+
+    def _statement_limit(self) -> sql.Composable:
+        if self.statement_seconds is None:
+            return sql.SQL("")
+        return sql.SQL("SET statement_timeout = {};").format(
+            sql.Literal(_milliseconds(self.statement_seconds))
+        )
 
     def place(self) -> str:
         """Host and database name, without user or password."""
@@ -157,6 +181,14 @@ def as_trisignal_errors(database: Database) -> Iterator[None]:
             f"read of {Role.READER}, and to change the schema it has to own it: see "
             "docs/SECURITY.md"
         ) from error
+    except psycopg.errors.QueryCanceled as error:
+        if not database.statement_seconds:
+            raise _gone(database, error) from error
+        raise StatementTooLongError(
+            f"it took longer than {database.statement_seconds:g} s to read "
+            f"({database.place()}); ask for less at a time, or allow more seconds in "
+            "TRISIGNAL_STATEMENT_SECONDS"
+        ) from error
     except psycopg.errors.LockNotAvailable as error:
         raise TableLockedError(
             f"{_holders(database)} for longer than {database.lock_timeout_seconds:g} s "
@@ -164,12 +196,16 @@ def as_trisignal_errors(database: Database) -> Iterator[None]:
             "counted twice"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-        raise DatabaseUnavailableError(
-            f"{'the connection to the database was lost' if lost else 'the database gave up'} "
-            f"({database.place()}): {database.masked(str(error))}; run the same again, nothing is "
-            "counted twice"
-        ) from error
+        raise _gone(database, error) from error
+
+
+def _gone(database: Database, error: psycopg.Error) -> DatabaseUnavailableError:
+    lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    return DatabaseUnavailableError(
+        f"{'the connection to the database was lost' if lost else 'the database gave up'} "
+        f"({database.place()}): {database.masked(str(error))}; run the same again, nothing is "
+        "counted twice"
+    )
 
 
 def _holders(database: Database) -> str:

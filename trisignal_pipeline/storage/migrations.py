@@ -62,10 +62,23 @@ def require_current(url: str) -> None:
         SchemaVersionError: it has an older one, a newer one, or none.
         DatabaseUnavailableError: the server can't be reached.
     """
-    current = _known(current_revision(url), Database(url))
+    _require(current_revision(url), Database(url))
+
+
+def require_current_in(connection: Connection, database: Database) -> None:
+    """The same over a connection to `database` that is there.
+
+    Raises:
+        SchemaVersionError: it has an older one, a newer one, or none.
+    """
+    _require(_current(connection), database)
+
+
+def _require(revision: str | None, database: Database) -> None:
+    current = _known(revision, database)
     if current == head_revision():
         return
-    place = Database(url).place()
+    place = database.place()
     if current is None:
         raise SchemaVersionError(
             f"the database {place} has no schema of trisignal yet; run: trisignal db migrate"

@@ -13,6 +13,7 @@ from datetime import date
 from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.storage.connection import Connection
+from trisignal_pipeline.storage.daily_summaries import keep_daily_summaries
 from trisignal_pipeline.storage.doubts import dates_in_doubt
 from trisignal_pipeline.storage.replay import replay
 from trisignal_pipeline.storage.selection import SelectedDate, selected_dates
@@ -44,6 +45,8 @@ def compute_signals(
 ) -> Iterator[ComputedPart]:
     """Make the stored signals of the dates `asked_for` what one pass over the history gives.
 
+    At the end what is kept of the symbol's daily summaries is brought up to date.
+
     Args:
         connection: in autocommit; each part is a transaction of its own.
         market: its row of the registry, as it is now.
@@ -68,6 +71,7 @@ def compute_signals(
                 still = wanted.intersection(dates_in_doubt(connection, symbol))
                 spans = spans_of((day for day in still if day > part.window.end), dates)
                 break
+    keep_daily_summaries(connection, symbol)
 
 
 def spans_of(wanted: Iterable[date], dates: Sequence[SelectedDate]) -> list[DateRange]:

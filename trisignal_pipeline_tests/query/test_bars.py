@@ -16,7 +16,8 @@ from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, iso_minute
 from trisignal_pipeline.market.sessions import sessions, utc_days
 from trisignal_pipeline.market.verified_sessions import calendar_warning
-from trisignal_pipeline.query.bars import WholeBars, bars, bars_table
+from trisignal_pipeline.query.bar_series import BARS, as_table
+from trisignal_pipeline.query.bars import WholeBars, read_minutes, whole_bars
 from trisignal_pipeline.signal.rules import HIGHER_TIMEFRAMES, TIMEFRAMES
 from trisignal_pipeline.signal.timeframes import HigherBars
 from trisignal_pipeline.storage.connection import Database
@@ -41,7 +42,8 @@ Row = tuple[int, int, int, int, int, int]
 
 def found(database: Database, timeframe: str, dates: DateRange) -> WholeBars:
     with database.connect("test") as connection:
-        return bars(connection, market(database), timeframe, dates)
+        minutes = read_minutes(connection, market(database), timeframe, dates)
+    return whole_bars(minutes, timeframe, dates.start_ns, dates.end_ns)
 
 
 def rows(made: WholeBars) -> list[Row]:
@@ -304,6 +306,6 @@ def test_real_bars_are_those_of_a_fold_by_the_clock_in_chicago(
 
 def test_a_table_of_no_bars_has_its_columns() -> None:
     none = np.empty(0, np.int64)
-    table = bars_table(WholeBars(HigherBars(*(none,) * 7), none))
-    assert table.columns == ("ts", "open", "high", "low", "close", "volume")
-    assert list(table.rows) == []
+    table = as_table(HigherBars(*(none,) * 7))
+    assert table.schema == BARS
+    assert table.num_rows == 0
