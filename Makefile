@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # A virtual environment without pip, as Debian leaves one behind, must not pass for a finished one.
 .DELETE_ON_ERROR:
 
-.PHONY: help install demo dev test lint bench fuzz lock clean
+.PHONY: help install demo dev test lint bench load fuzz lock clean
 
 help:  ## say what the targets do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev  ## format, lint, types, and the arrows between the
 
 bench: $(VENV)/.installed-dev  ## measured speed and memory
 	@$(BIN)/python -m trisignal_pipeline_tests.benchmarks
+
+load: $(VENV)/.installed-dev  ## the HTTP interface under load, beside the bare SQL
+	@$(BIN)/python -m trisignal_pipeline_tests.benchmarks api
 
 fuzz: $(VENV)/.installed-dev  ## damaged files for SECONDS (600), of campaign SEED (1)
 	@$(BIN)/python -m trisignal_pipeline_tests.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)

@@ -13,12 +13,11 @@ from fastapi.security import HTTPBearer
 
 from trisignal_pipeline.api import history, operations, page, problems, quality
 from trisignal_pipeline.api.access import AccessControl, Token
+from trisignal_pipeline.api.parameters import PREFIX
 from trisignal_pipeline.api.requests_served import RequestFigures, RequestsServed
 from trisignal_pipeline.api.state import State
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.reading_pool import ReadingPool
-
-PREFIX = "/api/hist/v1"
 
 CONNECTIONS = 8
 STATEMENT_SECONDS = 15.0
@@ -85,8 +84,8 @@ def build_app(
     problems.install(app)
     # Only described here: who may ask is decided before a request gets to its route.
     secured = [] if token is None else [Security(HTTPBearer(auto_error=False))]
-    app.include_router(history.router, prefix=PREFIX, dependencies=secured)
-    app.include_router(quality.router, prefix=f"{PREFIX}/quality", dependencies=secured)
+    app.include_router(history.router, dependencies=secured)
+    app.include_router(quality.router, dependencies=secured)
     app.include_router(operations.figures, dependencies=secured)
     app.include_router(operations.probes)
     page.install(app)

@@ -73,7 +73,7 @@ def responses_of(content: Mapping[str, Any], statuses: Sequence[int] = _ASKERS) 
 
 def _page(
     about: Mapping[str, tuple[Schema, Any]], columns: Mapping[str, tuple[Schema, Any]]
-) -> Any:
+) -> Responses:
     about = {"symbol": (TEXT, "GLBX.MDP3:NQ"), **about}
     schema = objects(
         {
@@ -89,7 +89,7 @@ def _page(
         **{name: value for name, (_, value) in about.items()},
         "rows": 1,
         "columns": {name: [value] for name, (_, value) in columns.items()},
-        "next_cursor": None,
+        "next_cursor": "WyI1NWU2YWUwYTg4YTYiLDE3MTg3MTc0NjAwMDAwMDBd",
     }
     lines = ",".join(columns), ",".join(_as_csv(value) for _, value in columns.values())
     return responses_of(

@@ -14,6 +14,7 @@ from pydantic import Field
 from trisignal_pipeline.api.examples import BARS, BIAS, DATASET, TRIANGLES, WORLD
 from trisignal_pipeline.api.parameters import (
     MOST_TRIANGLES,
+    PREFIX,
     OfSymbol,
     PageOfSymbol,
     Parameters,
@@ -49,7 +50,7 @@ from trisignal_pipeline.signal.rules import TIMEFRAMES
 from trisignal_pipeline.storage import registry
 from trisignal_pipeline.storage.connection import Connection
 
-router = APIRouter(tags=["history"], dependencies=[Depends(require_each_once)])
+router = APIRouter(prefix=PREFIX, tags=["history"], dependencies=[Depends(require_each_once)])
 
 _SOME_PARTS = "|".join(PARTS)
 _SOME_DIRECTIONS = "|".join(DIRECTIONS)

@@ -19,6 +19,9 @@ from trisignal_pipeline.market.dates import midnight_ns
 from trisignal_pipeline.market.minutes import parse_minute
 from trisignal_pipeline.query.series import TimeSpan
 
+PREFIX = "/api/hist/v1"
+"""What the paths of the read contract begin with, its version at the end."""
+
 MOST_ROWS = 50_000
 MOST_TRIANGLES = 10_000
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from trisignal_pipeline.api.examples import ALIGNMENT, COVERAGE, DETERMINISM
-from trisignal_pipeline.api.parameters import OfSymbol, require_each_once
+from trisignal_pipeline.api.parameters import PREFIX, OfSymbol, require_each_once
 from trisignal_pipeline.api.representation import (
     Page,
     accepted_form,
@@ -31,7 +31,9 @@ from trisignal_pipeline.storage.connection import Connection
 MOST_DATES = {"coverage": 3_700, "alignment": 370, "determinism": 31}
 """How many dates can be asked about at once."""
 
-router = APIRouter(tags=["quality"], dependencies=[Depends(require_each_once)])
+router = APIRouter(
+    prefix=f"{PREFIX}/quality", tags=["quality"], dependencies=[Depends(require_each_once)]
+)
 
 
 @router.get("/coverage", responses=COVERAGE, response_class=Response)

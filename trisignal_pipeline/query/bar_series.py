@@ -13,13 +13,20 @@ from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.bars import read_minutes, whole_bars
 from trisignal_pipeline.query.cursors import Key
 from trisignal_pipeline.query.series import Series, Span, about, minute_of
-from trisignal_pipeline.query.tables import POINTS, TIME, WHOLE, prices, times
+from trisignal_pipeline.query.tables import POINTS, TIME, WHOLE, always, prices, times
 from trisignal_pipeline.schemas import PRICES
+from trisignal_pipeline.signal.rules import require_timeframe
 from trisignal_pipeline.signal.timeframes import HigherBars
 from trisignal_pipeline.storage.bars import CLEAN, BarsTable
 from trisignal_pipeline.storage.connection import Connection
 
-BARS = pa.schema([("ts", TIME), *((name, POINTS) for name in PRICES), ("volume", WHOLE)])
+BARS = pa.schema(
+    [
+        always("ts", TIME),
+        *(always(name, POINTS) for name in PRICES),
+        always("volume", WHOLE),
+    ]
+)
 """The columns of bars. `ts` is the start of a bar's period."""
 
 _MINUTES_A_DAY = 1_380
@@ -40,7 +47,11 @@ def bar_series(
 
     They are made from the minutes that `table` holds or, with `as_of`, held at that moment.
     `on_left_out` is told the starts (ns) of the periods that are not whole, as reading passes them.
+
+    Raises:
+        ConfigurationError: there is no such timeframe.
     """
+    require_timeframe(timeframe)
 
     def read(connection: Connection, behind: Key | None, limit: int) -> pa.Table:
         start_ns = span.start_ns if behind is None else behind[0] * 1000 + 1

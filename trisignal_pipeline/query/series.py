@@ -116,7 +116,7 @@ def bounds(symbol: str, span: Span, behind: Key | None, limit: int) -> dict[str,
         "symbol": symbol,
         "limit": limit,
         "behind": utc(after_us * 1000),
-        "end": utc(span.end_ns),
+        "end": utc(-(-span.end_ns // 1000) * 1000),
     }
 
 

@@ -15,6 +15,7 @@ from trisignal_pipeline.query.tables import (
     TIME,
     WORD,
     Table,
+    always,
     as_words,
     times,
     words,
@@ -26,14 +27,14 @@ from trisignal_pipeline.storage.connection import Connection
 
 DIRECTIONS = DIRECTION_NAMES[1:]
 
-BIAS = pa.schema([("ts", TIME), *((name, WORD) for name in TRIANGLE_BIAS_COLUMNS)])
+BIAS = pa.schema([always("ts", TIME), *(always(name, WORD) for name in TRIANGLE_BIAS_COLUMNS)])
 """The columns of biases. `ts` is the bar's OPEN; they are known at its close."""
 
 TRIANGLES = pa.schema(
     [
-        ("ts", TIME),
-        ("direction", WORD),
-        *((name, WORD) for name in TRIANGLE_BIAS_COLUMNS),
+        always("ts", TIME),
+        always("direction", WORD),
+        *(always(name, WORD) for name in TRIANGLE_BIAS_COLUMNS),
         *((name, FLAG) for name in ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")),
         *(
             (name, FLAG)

@@ -128,6 +128,11 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
+def always(name: str, kind: pa.DataType) -> pa.Field:
+    """A column in which every row has a value."""
+    return pa.field(name, kind, nullable=False)
+
+
 def times(ts_ns: Int64s) -> pa.Array:
     """Nanoseconds since the epoch (UTC) as a column."""
     return pa.array(ts_ns // 1000, pa.int64()).cast(TIME)

@@ -37,6 +37,14 @@ DIRECTION_NAMES: Final = ("", "BULL", "BEAR")
 """Names of a triangle's direction, found by code like `BIAS_NAMES`; 0 is no triangle."""
 
 
+def require_timeframe(timeframe: str) -> None:
+    """Raise `ConfigurationError` unless `timeframe` is one of `TIMEFRAMES`."""
+    if timeframe not in TIMEFRAMES:
+        raise ConfigurationError(
+            f"timeframe {timeframe!r} does not exist; there are {', '.join(TIMEFRAMES)}"
+        )
+
+
 def require_higher_timeframe(timeframe: str) -> None:
     """Raise `ConfigurationError` unless `timeframe` is one of `HIGHER_TIMEFRAMES`."""
     if timeframe not in HIGHER_TIMEFRAMES:

@@ -47,7 +47,9 @@ class ReadingPool:
         patience_seconds: float,
     ) -> None:
         # Locks sooner than statements, or nobody would learn that one waited for a lock.
-        self._database = replace(database.reading(), lock_timeout_seconds=statement_seconds / 2)
+        self._database = replace(
+            database.answering(statement_seconds), lock_timeout_seconds=statement_seconds / 2
+        )
         self._purpose = purpose
         self._free = threading.Semaphore(size)
         self._idle: list[Connection] = []

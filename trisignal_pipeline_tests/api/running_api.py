@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import uvicorn
 from fastapi import FastAPI
 
-from trisignal_pipeline.api.application import PREFIX
+from trisignal_pipeline.api.parameters import PREFIX
 from trisignal_pipeline_tests.end_to_end.command_line import wait_until
 
 

@@ -25,6 +25,7 @@ SUBJECTS = {
     "bars": "bars from DBN files into PostgreSQL, and from legacy to clean",
     "history": "a file of a gigabyte: how much memory it takes",
     "signal": "bias, higher timeframes and triangles",
+    "api": "the HTTP interface under load",
     "new_day": "one new day of fifteen years, and corrections",
 }
 

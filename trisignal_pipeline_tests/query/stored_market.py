@@ -100,11 +100,12 @@ def store_clean(database: Database, bars: Bars, dates: DateRange) -> None:
 
 def store_signals(database: Database, dates: DateRange) -> None:
     """Compute and write the biases and triangles of the stored bars, as the asset does."""
-    with database.connect("test") as connection:
+    with database.connect("test", autocommit=True) as connection:
         known = selected_dates(connection, NQ)
         for part in replay(connection, market(database), known, dates):
             rows, described = part.of(part.window)
-            replace_signals(connection, NQ, part.window, rows, described)
+            with connection.transaction():
+                replace_signals(connection, NQ, part.window, rows, described)
 
 
 def market(database: Database) -> Market:
