@@ -1,0 +1,19 @@
+/* Times: whole seconds since the epoch here, RFC 3339 in requests; UTC everywhere. */
+
+export const toIso = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19) + "Z";
+
+export const fromIso = (text) => Date.parse(text) / 1000;
+
+/* `2024-06-18 13:31`, with the weekday in front if it is asked for. */
+export function written(seconds, withWeekday = false) {
+  const date = new Date(seconds * 1000);
+  const text = date.toISOString().slice(0, 16).replace("T", " ");
+  if (!withWeekday) return text;
+  const weekday = date.toLocaleDateString("en-GB", { weekday: "short", timeZone: "UTC" });
+  return `${weekday} ${text}`;
+}
+
+/* What a field for a date and time (without a zone) holds, taken for UTC; NaN if it is none. */
+export const fromField = (text) => Date.parse(`${text}Z`) / 1000;
+
+export const toField = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16);
