@@ -8,7 +8,7 @@ import { legend } from "./legend.js";
 import * as server from "./server.js";
 import { colours, followTheme, switchTheme } from "./theme.js";
 import { TIMEFRAMES } from "./timeframes.js";
-import { fromField, toField } from "./times.js";
+import { fromField, written } from "./times.js";
 import { View } from "./view.js";
 import { explanation } from "./why.js";
 
@@ -75,8 +75,11 @@ const open = attempt(async () => {
   view.show(history, asked.filters, markets.tick_size[row], around);
   document.body.dataset.candles = String(history.length);
   if (around !== null && around >= 0) choose(around, asked.at);
-  else showState(history.length - 1);
-  if (around === null) showZones();
+  else {
+    showState(history.length - 1);
+    explain(history.length - 1);
+    showZones();
+  }
   extend(view.chart.timeScale().getVisibleLogicalRange());
   return undefined;
 });
@@ -103,7 +106,7 @@ function showControls() {
   for (const button of byId("timeframes").children) {
     button.setAttribute("aria-pressed", String(button.textContent === asked.tf));
   }
-  if (asked.at !== null) byId("date").value = toField(asked.at);
+  if (asked.at !== null) byId("date").value = written(asked.at);
 }
 
 /* Load more where what is loaded ends near what is seen. */
@@ -179,7 +182,7 @@ function choose(candle, minute = null) {
     ? minute : null;
   chosen = candle;
   asked.at = exact ?? time[candle];
-  byId("date").value = toField(asked.at);
+  byId("date").value = written(asked.at);
   writeAddress(asked);
   view.point(candle);
   showState(candle);
@@ -191,10 +194,11 @@ function letGo() {
   chosen = null;
   asked.at = null;
   view.chart.clearCrosshairPosition();
-  byId("why").replaceChildren();
+  say("");
   if (history) {
     writeAddress(asked);
     showState(history.length - 1);
+    explain(history.length - 1);
     showZones();
   }
 }
@@ -287,6 +291,7 @@ byId("use-token").addEventListener("click", () => {
 byId("date").addEventListener("change", ({ target }) => {
   const instant = fromField(target.value);
   if (Number.isFinite(instant)) goTo(instant);
+  else if (target.value.trim()) say("Write the date as 2024-06-18 or 2024-06-18 13:31 (UTC).", { brief: true });
 });
 
 view.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => extend(range));

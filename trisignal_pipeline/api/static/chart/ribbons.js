@@ -13,6 +13,7 @@ export function ribbonsOn(view) {
     if (!history) return;
     const height = size.height / ROWS.length;
     const spacing = chart.timeScale().options().barSpacing;
+    context.globalAlpha = 0.8;
     const byCode = [colours.neutral, colours.bull, colours.bear, null];
     const places = [...visibleCandles(chart, history.length, size.width)];
     TIMEFRAMES.forEach((_, row) => {
@@ -27,6 +28,7 @@ export function ribbonsOn(view) {
       context.fillStyle = colour;
       context.fillRect(x - width / 2, row * height + GAP / 2, width, height - GAP);
     }
+    context.globalAlpha = 1;
     context.font = "10px system-ui, sans-serif";
     context.textBaseline = "middle";
     ROWS.forEach((name, at) => {

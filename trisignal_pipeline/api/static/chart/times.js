@@ -13,7 +13,8 @@ export function written(seconds, withWeekday = false) {
   return `${weekday} ${text}`;
 }
 
-/* What a field for a date and time (without a zone) holds, taken for UTC; NaN if it is none. */
-export const fromField = (text) => Date.parse(`${text}Z`) / 1000;
-
-export const toField = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16);
+/* What somebody typed, `2024-06-18` or with a time behind it, taken for UTC; NaN if it is none. */
+export function fromField(text) {
+  const found = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(?::\d\d)?Z?)?$/.exec(text.trim());
+  return found ? fromIso(`${found[1]}T${found[2] ?? "00:00"}:00Z`) : NaN;
+}

@@ -25,6 +25,7 @@ export function shown(history, filters) {
 export function trianglesOn(view) {
   return primitive("top", (context, size) => {
     const { history, counts, colours, series, chart } = view;
+    if (!history?.length) return;
     const width = Math.max(3, Math.min(11, chart.timeScale().options().barSpacing * 1.1));
     for (const { candle, x } of visibleCandles(chart, history.length, size.width)) {
       const here = counts.get(candle);

@@ -112,7 +112,11 @@ export class View {
   /* Let the cross-hair stand on a candle. */
   point(candle) {
     const { time, close } = this.history.candles;
-    this.chart.setCrosshairPosition(close[candle], time[candle], this.series);
+    // Where a candle lies is known once the library has moved it there.
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (this.history?.candles.time[candle] !== time[candle]) return;
+      this.chart.setCrosshairPosition(close[candle], time[candle], this.series);
+    }));
   }
 
   /* Which ends of the history are near to being seen. */
