@@ -7,7 +7,7 @@ const LEAST_DISTANCE = 60;
 const MONDAY = 1;
 
 export function breaksOn(view) {
-  return primitive("normal", (context, size) => {
+  return primitive("top", (context, size) => {
     const { history, colours, chart } = view;
     if (!history?.length) return;
     const scale = chart.timeScale();

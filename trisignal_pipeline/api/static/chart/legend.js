@@ -23,9 +23,11 @@ export function legend(history, candle, counts, digits) {
       text: `O ${price(open[candle])} H ${price(high[candle])} L ${price(low[candle])} `
         + `C ${price(close[candle])}` }),
     ` V ${volume[candle].toLocaleString("en")}`);
-  const second = element("div", {}, ...TIMEFRAMES.map((tf, row) => {
+  const second = element("div", {}, ...TIMEFRAMES.flatMap((tf, row) => {
     const name = NAMES[history.codes[candle][row]];
-    return element("span", { class: "bias" }, `${tf} `, element("span", { class: name, text: name }));
+    const told = element("span", { class: name.split(" ")[0], text: name });
+    // The blank lets a narrow line wrap.
+    return [element("span", { class: "bias" }, `${tf} `, told), " "];
   }));
   const notes = [];
   if (here) notes.push(element("b", { text: `triangle: ${triangleText(here)} ` }));

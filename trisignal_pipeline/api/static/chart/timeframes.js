@@ -12,5 +12,5 @@ export const CHUNK = {
   "1m": 7 * DAY, "5m": 14 * DAY, "15m": 30 * DAY, "1h": 90 * DAY, "4h": 200 * DAY, "1d": 400 * DAY,
 };
 
-/* How many candles are shown at first. */
-export const SHOWN = 160;
+/* How many candles are shown at first, for each CSS pixel of width. */
+export const SHOWN_PER_PIXEL = 0.16;

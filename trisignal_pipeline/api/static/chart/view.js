@@ -6,7 +6,7 @@ import {
 
 import { breaksOn } from "./breaks.js";
 import { ribbonsOn } from "./ribbons.js";
-import { SHOWN } from "./timeframes.js";
+import { SHOWN_PER_PIXEL } from "./timeframes.js";
 import { shown, trianglesOn } from "./triangles.js";
 import { zonesOn } from "./zones.js";
 
@@ -62,6 +62,7 @@ export class View {
 
   /* Show another history, `around` one of its candles or its newest ones. */
   show(history, filters, tick, around = null) {
+    const isFirst = this.history === null;
     this.history = history;
     this.zones = null;
     const digits = Math.max(0, Math.min(8, Math.ceil(-Math.log10(tick ?? 0.01) - 1e-9)));
@@ -71,10 +72,10 @@ export class View {
     });
     this.series.priceScale().applyOptions({ autoScale: true });
     this.#fill(filters);
-    if (around !== null) this.centre(around);
+    if (around !== null) this.centre(around, isFirst ? this.#fitting() : null);
     else {
       const last = history.length - 1;
-      this.chart.timeScale().setVisibleLogicalRange({ from: last - SHOWN, to: last + 6 });
+      this.chart.timeScale().setVisibleLogicalRange({ from: last - this.#fitting(), to: last + 6 });
     }
   }
 
@@ -101,11 +102,11 @@ export class View {
     this.chart.applyOptions({});
   }
 
-  /* Move a candle into the middle, without changing how many are shown. */
-  centre(candle) {
+  /* Move a candle into the middle, and show as many as before unless a number is given. */
+  centre(candle, candles = null) {
     const scale = this.chart.timeScale();
     const range = scale.getVisibleLogicalRange();
-    const half = range ? Math.min((range.to - range.from) / 2, 1_500) || SHOWN / 2 : SHOWN / 2;
+    const half = (candles ?? (range ? range.to - range.from : this.#fitting())) / 2;
     scale.setVisibleLogicalRange({ from: candle - half, to: candle + half });
   }
 
@@ -125,6 +126,10 @@ export class View {
       earlier: range !== null && range.from < NEAR,
       later: range !== null && range.to > this.history.length - NEAR,
     };
+  }
+
+  #fitting() {
+    return Math.max(60, this.chart.timeScale().width() * SHOWN_PER_PIXEL);
   }
 
   #fill(filters) {
