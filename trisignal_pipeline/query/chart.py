@@ -32,6 +32,9 @@ BULL, ALIGNED, ENGULFING, SWEEP = 1, 2, 4, 8
 """Flags of a triangle, added up: it is bullish, the higher timeframes lean its way, its bar engulfs
 the one before, and sweeps that one's extreme besides."""
 
+NOT_COMPUTED = 3
+"""What stands for a bias of a minute whose signal isn't computed."""
+
 MOST_GAPS = 200
 """How many gaps are told: those nearest to the price."""
 
@@ -84,34 +87,41 @@ def marks(connection: Connection, market: Market, span: Span) -> dict[str, Colum
 
 def bias_changes(connection: Connection, symbol: str, span: Span) -> Columns:
     """The minutes on which any of the six biases is another than on the minute before, and what all
-    six then are: codes of `rules`, and 3 where the signal isn't computed. The first minute counts.
+    six then are: codes of `rules`, or `NOT_COMPUTED`. The first minute counts.
     """
-    records = copy_out(
+    asked = _bounds(symbol, span)
+    # Two scans, joined here: a plan for tables that were just filled would join row by row.
+    within = sql.SQL("WHERE symbol = %(symbol)s AND ts >= %(start)s AND ts < %(end)s ORDER BY ts")
+    minutes = copy_out(
         connection,
-        sql.SQL(
-            """
-            SELECT ts, {columns} FROM (
-                SELECT *, lag(({columns})) OVER (ORDER BY ts) AS before FROM (
-                    SELECT b.ts, {biases}
-                    FROM continuous_bars_1m b
-                    LEFT JOIN bias_series_1m_v1 s ON s.symbol = b.symbol AND s.ts = b.ts
-                          AND s.ts >= %(start)s AND s.ts < %(end)s
-                    WHERE b.symbol = %(symbol)s AND b.ts >= %(start)s AND b.ts < %(end)s
-                ) AS minutes (ts, {columns})
-            ) AS compared
-            WHERE before IS DISTINCT FROM ({columns}) ORDER BY ts
-            """
-        ).format(
-            biases=bias_codes("s"), columns=sql.SQL(", ").join(map(sql.Identifier, BIAS_COLUMNS))
+        sql.SQL("SELECT ts FROM market_bars_ohlcv_1m_clean {within}").format(within=within),
+        asked,
+        [("ts", "i8")],
+    )["ts"].astype(np.int64)
+    known = copy_out(
+        connection,
+        sql.SQL("SELECT ts, {biases} FROM bias_series_1m_v1 {within}").format(
+            biases=bias_codes("bias_series_1m_v1"), within=within
         ),
-        _bounds(symbol, span),
+        asked,
         [("ts", "i8"), *((name, "i2") for name in BIAS_COLUMNS)],
     )
-    codes = {
-        timeframe: np.ascontiguousarray(records[name]).astype(np.int16)
-        for timeframe, name in zip(TIMEFRAMES, BIAS_COLUMNS, strict=True)
+    codes = np.full((len(minutes), len(BIAS_COLUMNS)), NOT_COMPUTED, np.int16)
+    _, rows_of, known_rows = np.intersect1d(
+        minutes, known["ts"], assume_unique=True, return_indices=True
+    )
+    for column, name in enumerate(BIAS_COLUMNS):
+        codes[rows_of, column] = known[name][known_rows]
+    changed = np.ones(len(minutes), np.bool_)
+    changed[1:] = (codes[1:] != codes[:-1]).any(axis=1)
+    told = codes[changed]
+    return {
+        "ts": _seconds(nanoseconds(minutes[changed])),
+        **{
+            timeframe: np.ascontiguousarray(told[:, column])
+            for column, timeframe in enumerate(TIMEFRAMES)
+        },
     }
-    return {"ts": _seconds(nanoseconds(records["ts"])), **codes}
 
 
 def triangle_flags(connection: Connection, symbol: str, span: Span) -> Columns:

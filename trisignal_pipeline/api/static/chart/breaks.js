@@ -6,6 +6,9 @@ import { primitive } from "./primitive.js";
 const LEAST_DISTANCE = 60;
 const MONDAY = 1;
 
+/* Names stand above the volume, which begins at this part of the height. */
+const CLEAR = 0.88;
+
 export function breaksOn(view) {
   return primitive("top", (context, size) => {
     const { history, colours, chart } = view;
@@ -22,13 +25,13 @@ export function breaksOn(view) {
     for (const { x, date } of history.tf === "1d" ? [] : seen) {
       if (isDense && new Date(date).getUTCDay() !== MONDAY) continue;
       line(x, colours.session, []);
-      label(date.slice(5), x, size.height - 2, colours.quiet);
+      label(date.slice(5), x, size.height * CLEAR - 2, colours.quiet);
     }
     for (const { candle, from, to } of history.rolls) {
       const x = placeOf(candle);
       if (!inSight(x)) continue;
       line(x, colours.roll, [6, 4]);
-      label(`${from} → ${to}`, x, size.height - 18, colours.roll);
+      label(`${from} → ${to}`, x, size.height * CLEAR - 18, colours.roll);
     }
 
     function line(x, colour, dashes) {

@@ -95,6 +95,11 @@ export class History {
     return time[candle + 1] ?? time[candle] + SECONDS[this.tf];
   }
 
+  /* The trade date of the session that a candle opens in; null before the first session. */
+  tradeDateOf(candle) {
+    return this.sessions.date[countUpTo(this.sessions.open, this.candles.time[candle]) - 1] ?? null;
+  }
+
   /* The six biases known at the close of a candle, as codes: neutral, bullish, bearish, unknown. */
   biasesOf(candle) {
     const rows = this.biases;

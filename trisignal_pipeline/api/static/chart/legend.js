@@ -16,13 +16,15 @@ export function legend(history, candle, counts, digits) {
   const price = (value) => value.toFixed(digits);
   const change = close[candle] >= open[candle] ? "Bullish" : "Bearish";
   const here = counts.get(candle);
+  const session = history.tradeDateOf(candle);
   const first = element("div", {},
     element("b", { text: `${contract[candle] ?? ""} ${history.tf} ` }),
     `${written(time[candle], true)} `,
     element("span", { class: change,
       text: `O ${price(open[candle])} H ${price(high[candle])} L ${price(low[candle])} `
         + `C ${price(close[candle])}` }),
-    ` V ${volume[candle].toLocaleString("en")}`);
+    ` V ${volume[candle].toLocaleString("en")}`,
+    element("span", { class: "quiet", text: session ? ` session ${session}` : "" }));
   const second = element("div", {}, ...TIMEFRAMES.flatMap((tf, row) => {
     const name = NAMES[history.codes[candle][row]];
     const told = element("span", { class: name.split(" ")[0], text: name });

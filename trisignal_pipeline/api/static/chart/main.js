@@ -73,6 +73,7 @@ const open = attempt(async () => {
   const around = asked.at === null ? null : history.candleAt(asked.at);
   chosen = null;
   view.show(history, asked.filters, markets.tick_size[row], around);
+  requestAnimationFrame(() => performance.mark("shown"));
   document.body.dataset.candles = String(history.length);
   if (around !== null && around >= 0) choose(around, asked.at);
   else {

@@ -12,6 +12,9 @@ import { zonesOn } from "./zones.js";
 
 const RIBBONS_HEIGHT = 104;
 
+/* What the legend covers at the top of the candles, in CSS pixels. */
+const LEGEND_HEIGHT = 76;
+
 /* How near to an end of what is loaded more is asked for, in candles. */
 const NEAR = 120;
 
@@ -21,7 +24,6 @@ export class View {
       autoSize: true,
       crosshair: { mode: CrosshairMode.Normal },
       timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 0.1 },
-      rightPriceScale: { scaleMargins: { top: 0.14, bottom: 0.12 } },
       localization: { locale: "en-GB" },
     });
     this.volume = this.chart.addSeries(HistogramSeries, {
@@ -70,7 +72,9 @@ export class View {
     this.series.applyOptions({
       priceFormat: { type: "price", precision: this.digits, minMove: tick ?? 0.01 },
     });
-    this.series.priceScale().applyOptions({ autoScale: true });
+    const height = Math.max(this.chart.paneSize(0).height, 200);
+    const scaleMargins = { top: Math.min(LEGEND_HEIGHT / height, 0.3), bottom: 0.14 };
+    this.series.priceScale().applyOptions({ autoScale: true, scaleMargins });
     this.#fill(filters);
     if (around !== null) this.centre(around, isFirst ? this.#fitting() : null);
     else {
