@@ -78,8 +78,11 @@ def counts(symbol: str, start: Day, end: Day, by: str = "date") -> pd.DataFrame:
     """How many triangles there were, by `date`, `hour`, `direction` or `session`.
 
     By session `start` and `end` are trade dates.
+
+    Raises:
+        ConfigurationError: `by` is none of these.
     """
-    dates, counted_by = _dates(start, end), _counts.By(by)
+    dates, counted_by = _dates(start, end), _counts.counted_by(by)
     return _by_first_column(
         symbol, lambda connection, market: _counts.counts(connection, market, dates, counted_by)
     )
@@ -141,14 +144,15 @@ def frame(table: Table) -> pd.DataFrame:
     return pd.DataFrame(
         {
             field.name: column.to_pandas(
-                types_mapper=_NULLABLE.get if field.nullable else None, date_as_object=False
+                types_mapper=(_NULLABLE if field.nullable else _PLAIN).get, date_as_object=False
             )
             for field, column in zip(found.schema, found.columns, strict=True)
         }
     )
 
 
-_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+_PLAIN = {pa.string(): pd.StringDtype(na_value=float("nan"))}
+_NULLABLE = {**_PLAIN, pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 def _of_minutes(symbol: str, query: Callable[[Connection, Market], Table]) -> pd.DataFrame:

@@ -203,6 +203,7 @@ def test_the_table_of_settings_is_complete_and_states_the_defaults() -> None:
     assert Path(table["TRISIGNAL_RAW_DIR"]).absolute() == unset.raw_dir
     assert Path(table["TRISIGNAL_API_DIR"]).absolute() == unset.api_dir
     assert table["TRISIGNAL_DATABENTO_GATEWAY"] == unset.api_gateway
+    assert float(table["TRISIGNAL_STATEMENT_SECONDS"]) == unset.statement_seconds
     assert unset.database_url is None
     assert table["TRISIGNAL_DATABASE_URL"] == "the embedded server"
     assert table["TRISIGNAL_FIRST_DATE"] == str(CME_HISTORY_START)

@@ -26,6 +26,7 @@ SAFE_TYPES = {"LiteralString", "sql.Composable", "sql.Composed", "sql.SQL"}
 EXPRESSIONS = {
     "sqlalchemy.select(lock)",
     "self.prepare_insert_event_batch(planned).returning(SqlEventLogStorageTable.c.id)",
+    "self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)",
     "AssetCheckExecutionsTable.insert()",
 }
 

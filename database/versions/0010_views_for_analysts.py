@@ -26,8 +26,14 @@ def upgrade() -> None:
         CREATE VIEW continuous_bars_1m AS
         SELECT b.symbol, b.ts, d.date, b.open, b.high, b.low, b.close, b.volume, b.contract
         FROM market_bars_ohlcv_1m_clean b
-        JOIN bar_dates d ON d.symbol = b.symbol AND d.date = (b.ts AT TIME ZONE 'UTC')::date
-         AND d.layer = 'clean' AND d.state = 'complete';
+        CROSS JOIN LATERAL (
+            -- Looked up by key: a planner without statistics would compare each bar with every
+            -- date.
+            SELECT d.date FROM bar_dates d
+            WHERE d.symbol = b.symbol AND d.date = (b.ts AT TIME ZONE 'UTC')::date
+              AND d.layer = 'clean' AND d.state = 'complete'
+            OFFSET 0
+        ) d;
         COMMENT ON VIEW continuous_bars_1m IS
             'Clean 1-minute bars of finished dates, one contract a date and not back-adjusted: at '
             'a roll the price steps.';

@@ -16,11 +16,11 @@ from trisignal_pipeline.api.access import AccessControl, Token
 from trisignal_pipeline.api.parameters import PREFIX
 from trisignal_pipeline.api.requests_served import RequestFigures, RequestsServed
 from trisignal_pipeline.api.state import State
+from trisignal_pipeline.settings import DEFAULT_STATEMENT_SECONDS
 from trisignal_pipeline.storage.connection import Database
 from trisignal_pipeline.storage.reading_pool import ReadingPool
 
 CONNECTIONS = 8
-STATEMENT_SECONDS = 15.0
 PATIENCE_SECONDS = 10.0
 
 _DESCRIPTION = """\
@@ -39,7 +39,7 @@ def build_app(
     token: Token | None = None,
     folders: Mapping[str, Path] | None = None,
     connections: int = CONNECTIONS,
-    statement_seconds: float = STATEMENT_SECONDS,
+    statement_seconds: float = DEFAULT_STATEMENT_SECONDS,
 ) -> FastAPI:
     """The application over `database`, which it only reads.
 

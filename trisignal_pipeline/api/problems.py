@@ -84,7 +84,7 @@ RESPONSES: Mapping[int, dict[str, Any]] = {
 }
 """The problems, as OpenAPI describes them."""
 
-_logger = logging.getLogger("trisignal.api")
+_logger = logging.getLogger(__name__)
 
 _ASKERS_OWN: Mapping[type[TrisignalError], int] = {
     NotAMinuteError: 409,

@@ -93,6 +93,10 @@ class RequestsServed:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
+        method = scope["method"]
+        if method == "HEAD":
+            # The same answer; the server leaves its content out.
+            scope = {**scope, "method": "GET"}
         scope.setdefault("state", {})["request_id"] = request_id = uuid.uuid4().hex[:16]
         status = 0
 
@@ -115,7 +119,7 @@ class RequestsServed:
         finally:
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
             seconds = time.perf_counter() - began
-            self._figures.add(route, _known(scope["method"]), status, seconds)
+            self._figures.add(route, _known(method), status, seconds)
 
 
 def _known(method: str) -> str:

@@ -17,7 +17,7 @@ _LOGGING = {
         }
     },
     "loggers": {
-        "trisignal": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "trisignal_pipeline": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },
 }

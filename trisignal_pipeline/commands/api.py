@@ -29,6 +29,7 @@ def api(host: str, port: int) -> None:
         ready_database(settings),
         token=token,
         folders=folders_of(settings),
+        statement_seconds=settings.statement_seconds,
     )
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the API is at http://{shown}:{port}/api/hist/v1; Ctrl-C stops it")

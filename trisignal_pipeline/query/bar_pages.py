@@ -13,11 +13,12 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from trisignal_pipeline.market.dates import DateRange, date_of_ns
+from trisignal_pipeline.market.dates import DateRange
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.bar_series import BARS, as_table
 from trisignal_pipeline.query.bars import StoredMinutes, period_ends, read_minutes, whole_bars
 from trisignal_pipeline.query.cursors import read_cursor, write_cursor
+from trisignal_pipeline.query.known_dates import known_dates
 from trisignal_pipeline.query.series import Page, Span, about
 from trisignal_pipeline.query.tables import TEXT, texts
 from trisignal_pipeline.signal.rules import TIMEFRAMES
@@ -33,7 +34,6 @@ CONTRACT_BARS = BARS.append(pa.field("contract", TEXT))
 """The columns of bars, and the contract of the last minute of each."""
 
 _MINUTES_AT_ONCE = 100_000
-_LONGEST_PERIOD = timedelta(days=14)
 
 
 def bar_page(
@@ -88,7 +88,7 @@ def _windows(
     connection: Connection, symbol: str, timeframe: str, start_ns: int, end_ns: int, limit: int
 ) -> Iterator[_Window]:
     """The dates of a span, as many at once as hold a page or, of higher bars, some months."""
-    known = _known_dates(connection, symbol, start_ns, end_ns)
+    known = known_dates(connection, symbol, start_ns, end_ns)
     if known is None:
         return
     counts = complete_dates(connection, symbol, CLEAN.layer, known)
@@ -104,25 +104,6 @@ def _windows(
             yield _Window(DateRange(start, day), follows=True, is_last=is_last)
             start, inside = day + timedelta(days=1), 0
     yield _Window(DateRange(start, known.end), follows=False, is_last=True)
-
-
-def _known_dates(
-    connection: Connection, symbol: str, start_ns: int, end_ns: int
-) -> DateRange | None:
-    """The dates of a span that lie between the first and the last with clean bars, if any do."""
-    found = connection.execute(
-        """
-        SELECT min(date), max(date) FROM bar_dates
-        WHERE symbol = %s AND layer = 'clean' AND state = 'complete' AND bar_count > 0
-        """,
-        (symbol,),
-    ).fetchone()
-    if end_ns <= start_ns or found is None or found[0] is None:
-        return None
-    # A period may open on a date before its first minute.
-    first = max(date_of_ns(start_ns), found[0] - _LONGEST_PERIOD)
-    last = min(date_of_ns(end_ns - 1), found[1])
-    return DateRange(first, last) if first <= last else None
 
 
 def _with_contracts(bars: HigherBars, minutes: StoredMinutes, timeframe: str) -> pa.Table:

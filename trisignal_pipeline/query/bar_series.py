@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 
 import pyarrow as pa
 
 from trisignal_pipeline.market.bars import Int64s
-from trisignal_pipeline.market.dates import DateRange, date_of_ns
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.bars import read_minutes, whole_bars
 from trisignal_pipeline.query.cursors import Key
-from trisignal_pipeline.query.series import Series, Span, about, minute_of
+from trisignal_pipeline.query.series import (
+    MINUTES_A_DAY,
+    Series,
+    Span,
+    about,
+    minute_of,
+    portions,
+)
 from trisignal_pipeline.query.tables import POINTS, TIME, WHOLE, always, prices, times
 from trisignal_pipeline.schemas import PRICES
 from trisignal_pipeline.signal.rules import require_timeframe
@@ -29,9 +35,7 @@ BARS = pa.schema(
 )
 """The columns of bars. `ts` is the start of a bar's period."""
 
-_MINUTES_A_DAY = 1_380
-_MOST_DAYS_AT_A_TIME = 31
-_MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": _MINUTES_A_DAY}
+_MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": MINUTES_A_DAY}
 
 
 def bar_series(
@@ -57,7 +61,8 @@ def bar_series(
         start_ns = span.start_ns if behind is None else behind[0] * 1000 + 1
         parts: list[pa.Table] = []
         missing = limit
-        for dates in _portions(timeframe, start_ns, span.end_ns, limit):
+        minutes_wanted = limit * _MINUTES[timeframe]
+        for dates in portions(start_ns, span.end_ns, minutes_wanted):
             minutes = read_minutes(connection, market, timeframe, dates, table=table, as_of=as_of)
             found = whole_bars(
                 minutes,
@@ -84,16 +89,3 @@ def as_table(bars: HigherBars) -> pa.Table:
         [times(bars.ts), *(prices(getattr(bars, name)) for name in PRICES), pa.array(bars.volume)],
         schema=BARS,
     )
-
-
-def _portions(timeframe: str, start_ns: int, end_ns: int, limit: int) -> Iterator[DateRange]:
-    """The dates of [start_ns, end_ns) in parts whose minutes fit into memory."""
-    if end_ns <= start_ns:
-        return
-    a_day = _MINUTES_A_DAY // _MINUTES[timeframe]
-    days = min(_MOST_DAYS_AT_A_TIME, limit // a_day + 2)
-    first, last = date_of_ns(start_ns), date_of_ns(end_ns - 1)
-    while first <= last:
-        until = min(last, first + timedelta(days=days - 1))
-        yield DateRange(first, until)
-        first = until + timedelta(days=1)

@@ -11,6 +11,7 @@ not known which dates had been finished: there a date counts that had any bar.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -88,14 +89,31 @@ def read_minutes(
         known = set(complete)
     else:
         filled = list(needed)
-    minutes = concatenate(
-        read_bars(connection, table, symbol, part.start_ns, part.end_ns, as_of=as_of)
-        for span in contiguous_ranges(filled)
-        for part in by_year(span)
-    )
+    minutes = _stored(connection, table, symbol, filled, as_of)
     if as_of is not None:
         known = {from_day_number(day) for day in np.unique(minutes.day_numbers()).tolist()}
     return StoredMinutes(minutes, around, _missing(market, needed, known))
+
+
+def finished_minutes(connection: Connection, symbol: str, dates: DateRange) -> Bars:
+    """The clean bars of those of `dates` that are finished, in order of time."""
+    complete = complete_dates(connection, symbol, CLEAN.layer, dates)
+    filled = [day for day, described in complete.items() if described.bar_count]
+    return _stored(connection, CLEAN, symbol, filled, None)
+
+
+def _stored(
+    connection: Connection,
+    table: BarsTable,
+    symbol: str,
+    days: Sequence[date],
+    as_of: datetime | None,
+) -> Bars:
+    return concatenate(
+        read_bars(connection, table, symbol, part.start_ns, part.end_ns, as_of=as_of)
+        for span in contiguous_ranges(days)
+        for part in by_year(span)
+    )
 
 
 def _sessions_around(market: Market, dates: DateRange) -> Sessions:

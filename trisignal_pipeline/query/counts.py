@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import LiteralString
 
+from trisignal_pipeline.errors import ConfigurationError
 from trisignal_pipeline.market.dates import DateRange, from_day_number, utc
 from trisignal_pipeline.market.sessions import sessions, utc_days
 from trisignal_pipeline.market.symbols import Anchor, Market
@@ -25,6 +26,19 @@ class By(StrEnum):
     HOUR = "hour"
     DIRECTION = "direction"
     SESSION = "session"
+
+
+def counted_by(name: str) -> By:
+    """What `name` spells.
+
+    Raises:
+        ConfigurationError: triangles are not counted by that.
+    """
+    if name not in set(By):
+        raise ConfigurationError(
+            f"triangles are not counted by {name!r}; there are {', '.join(By)}"
+        )
+    return By(name)
 
 
 def counts(connection: Connection, market: Market, dates: DateRange, by: By = By.DATE) -> Table:

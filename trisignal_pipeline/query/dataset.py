@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from psycopg import sql
+import pyarrow.compute as pc
 
-from trisignal_pipeline.market.bars import Int64s
-from trisignal_pipeline.market.dates import NS_PER_MINUTE
-from trisignal_pipeline.market.differences import positions
+from trisignal_pipeline.market.bars import Bars, Int64s
+from trisignal_pipeline.query.bars import finished_minutes
 from trisignal_pipeline.query.cursors import Key
+from trisignal_pipeline.query.known_dates import known_dates
 from trisignal_pipeline.query.series import (
     Series,
     Span,
     TimeSpan,
     about,
-    bounds,
     minute_of,
+    portions,
 )
-from trisignal_pipeline.query.signals import DIRECTIONS, bias, triangles
+from trisignal_pipeline.query.signals import bias, triangles
 from trisignal_pipeline.query.tables import (
     FLAG,
     POINTS,
@@ -36,13 +36,9 @@ from trisignal_pipeline.query.tables import (
     times,
 )
 from trisignal_pipeline.schemas import PRICES, TRIANGLE_BIAS_COLUMNS
-from trisignal_pipeline.signal.rules import BIAS_NAMES, BULLISH
-from trisignal_pipeline.storage.bars import contract_codes
-from trisignal_pipeline.storage.binary_copy import copy_out, nanoseconds
 from trisignal_pipeline.storage.connection import Connection
 
 _FLAGS = ("htf_bullish", "htf_bearish", "engulfing", "sweep_engulfing")
-_CONTRACT_WIDTH = 24
 
 DATASET = pa.schema(
     [
@@ -66,75 +62,58 @@ PARTS = {
 
 
 def dataset(symbol: str, span: Span) -> Series:
-    """The joined rows of the minutes that open in `span`."""
+    """The joined rows of the minutes that open in `span`.
+
+    The three tables are read one after the other: ask in a transaction that sees one instant.
+    """
 
     def read(connection: Connection, behind: Key | None, limit: int) -> pa.Table:
-        bars = copy_out(
-            connection,
-            sql.SQL(_BARS).format(width=sql.Literal(_CONTRACT_WIDTH)),
-            bounds(symbol, span, behind, limit),
-            [
-                ("ts", "i8"),
-                *((name, "i8") for name in (*PRICES, "volume")),
-                ("contract", f"S{_CONTRACT_WIDTH}"),
-            ],
-        )
-        ts = nanoseconds(bars["ts"])
-        columns = [times(ts), *(prices(bars[name]) for name in PRICES)]
-        columns += [pa.array(bars["volume"]), texts(*contract_codes(bars["contract"]))]
-        columns += _signals(connection, symbol, ts)
-        return pa.table(columns, schema=DATASET)
+        start_ns = span.start_ns if behind is None else behind[0] * 1000 + 1
+        parts: list[pa.Table] = []
+        missing = limit
+        known = known_dates(connection, symbol, start_ns, span.end_ns)
+        if known is None:
+            return DATASET.empty_table()
+        for dates in portions(known.start_ns, known.end_ns, limit):
+            found = finished_minutes(connection, symbol, dates).between(start_ns, span.end_ns)
+            bars = found.take(slice(0, missing))
+            if len(bars):
+                parts.append(_joined(connection, symbol, bars))
+            missing -= len(bars)
+            if not missing:
+                break
+        return pa.concat_tables([DATASET.empty_table(), *parts])
 
     return Series("dataset", about(symbol, span), DATASET, read, minute_of)
 
 
-_BARS = """
-    SELECT ts, (open * 1000000000)::bigint, (high * 1000000000)::bigint,
-           (low * 1000000000)::bigint, (close * 1000000000)::bigint, volume,
-           rpad(coalesce(contract, ''), {width})
-    FROM continuous_bars_1m
-    WHERE symbol = %(symbol)s AND ts > %(behind)s AND ts < %(end)s
-    ORDER BY ts LIMIT %(limit)s
-"""
+def _joined(connection: Connection, symbol: str, bars: Bars) -> pa.Table:
+    """Bars with what is stored of the signal on their minutes."""
+    of_bars = TimeSpan(int(bars.ts[0]), int(bars.ts[-1]) + 1)
+    biases = bias(symbol, of_bars).page(connection, len(bars)).rows
+    events = triangles(symbol, of_bars).page(connection, 2 * len(bars)).rows
+    # Two on one minute, as an earlier system may have left them: the one of the bias.
+    is_bull = pc.equal(events.column("direction").cast(TEXT), "BULL")
+    of_bias = pc.equal(events.column("bias_1m").cast(TEXT), "Bullish")
+    events = events.filter(pc.equal(is_bull, of_bias))
+    computed, flipped = _places(bars.ts, biases), _places(bars.ts, events)
+    return pa.table(
+        [
+            times(bars.ts),
+            *(prices(getattr(bars, name)) for name in PRICES),
+            pa.array(bars.volume),
+            texts(bars.contract, bars.contracts),
+            *(biases.column(name).take(computed) for name in TRIANGLE_BIAS_COLUMNS),
+            events.column("direction").take(flipped),
+            *(events.column(name).take(flipped) for name in _FLAGS),
+        ],
+        schema=DATASET,
+    )
 
 
-def _signals(connection: Connection, symbol: str, ts: Int64s) -> list[pa.ChunkedArray]:
-    """The columns of biases and triangles on the minutes `ts`, joined here: each is read in the
-    order of its key, whatever the planner knows of the tables.
-    """
-    there = TimeSpan(int(ts[0]), int(ts[-1]) + NS_PER_MINUTE) if len(ts) else TimeSpan(0, 0)
-    found = bias(symbol, there).read(connection, None, _ALL)
-    bias_rows = _rows_at(ts, _nanoseconds(found))
-    biases = [found.column(name).take(bias_rows) for name in TRIANGLE_BIAS_COLUMNS]
-    events = triangles(symbol, there).read(connection, None, _ALL)
-    first = _one_a_minute(events, found)
-    at = _rows_at(ts, _nanoseconds(events)[first])
-    event_rows = pa.array(first).take(at)
-    return [*biases, *(events.column(name).take(event_rows) for name in ("direction", *_FLAGS))]
-
-
-_ALL = 2**62
-
-
-def _one_a_minute(events: pa.Table, biases: pa.Table) -> Int64s:
-    """The rows of `events` without a second one on a minute, as an earlier system may have left
-    it: the one of the bias stays.
-    """
-    ts = _nanoseconds(events)
-    bias_1m = biases.column("bias_1m").take(_rows_at(ts, _nanoseconds(biases)))
-    is_bull = np.array(events.column("direction").to_pylist(), np.object_) == DIRECTIONS[0]
-    says_bull = np.array(bias_1m.to_pylist(), np.object_) == BIAS_NAMES[BULLISH]
-    order = np.lexsort((is_bull != says_bull, ts))
-    _, first = np.unique(ts[order], return_index=True)
-    return np.asarray(order[first], np.int64)
-
-
-def _rows_at(ts: Int64s, its: Int64s) -> pa.Array:
-    """For each of `ts` its place in `its`, both ascending; null where it has none."""
-    places, known = positions(ts, its)
-    return pa.array(np.where(known, places, 0), mask=~known)
-
-
-def _nanoseconds(rows: pa.Table) -> Int64s:
-    microseconds = rows.column("ts").cast(pa.int64()).to_numpy()
-    return np.asarray(microseconds * 1000, np.int64)
+def _places(ts: Int64s, rows: pa.Table) -> pa.Array:
+    """For each minute the row that has it; null where none does."""
+    there = rows.column("ts").cast(pa.int64()).to_numpy() * 1000
+    places = np.searchsorted(there, ts)
+    found = np.append(there, -1)[places] == ts
+    return pa.array(places, mask=~found)

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 import pyarrow as pa
 
-from trisignal_pipeline.market.dates import utc
+from trisignal_pipeline.market.dates import DateRange, date_of_ns, utc
 from trisignal_pipeline.query.cursors import Key, read_cursor, write_cursor
 from trisignal_pipeline.query.tables import Table
 from trisignal_pipeline.storage.connection import Connection
 
 PORTION = 20_000
 """How many rows of a series memory holds at a time when all of it is read."""
+
+MINUTES_A_DAY = 1_380
+"""How many minutes a day of trading has, about: 23 hours."""
+
+_MOST_DAYS_AT_A_TIME = 31
 
 
 class Span(Protocol):
@@ -118,6 +124,21 @@ def bounds(symbol: str, span: Span, behind: Key | None, limit: int) -> dict[str,
         "behind": utc(after_us * 1000),
         "end": utc(-(-span.end_ns // 1000) * 1000),
     }
+
+
+def portions(start_ns: int, end_ns: int, minutes: int) -> Iterator[DateRange]:
+    """The UTC dates of [start_ns, end_ns) in parts that hold about `minutes` each, a month at most.
+
+    So much of a history fits into memory, whatever the bars are that are made of it.
+    """
+    if end_ns <= start_ns:
+        return
+    days = min(_MOST_DAYS_AT_A_TIME, minutes // MINUTES_A_DAY + 2)
+    first, last = date_of_ns(start_ns), date_of_ns(end_ns - 1)
+    while first <= last:
+        until = min(last, first + timedelta(days=days - 1))
+        yield DateRange(first, until)
+        first = until + timedelta(days=1)
 
 
 def minute_of(rows: pa.Table, row: int) -> Key:

@@ -55,7 +55,7 @@ def bias(symbol: str, span: Span) -> Series:
             sql.SQL(
                 "SELECT ts, {biases} FROM bias_series_1m_v1 WHERE symbol = %(symbol)s "
                 "AND ts > %(behind)s AND ts < %(end)s ORDER BY ts LIMIT %(limit)s"
-            ).format(biases=bias_codes("bias_series_1m_v1")),
+            ).format(biases=_bias_codes()),
             bounds(symbol, span, behind, limit),
             [("ts", "i8"), *((name, "i2") for name in BIAS_COLUMNS)],
         )
@@ -111,14 +111,12 @@ def triangles(symbol: str, span: Span, directions: Sequence[str] = DIRECTIONS) -
     return Series("triangles", asked, TRIANGLES, read, key_of, (int, str))
 
 
-def bias_codes(table: str) -> sql.Composed:
-    """The six biases of a row of `bias_series_1m_v1` (or its alias `table`), each by its place in
-    `BIAS_NAMES`; one that isn't there by a place behind them.
-    """
+def _bias_codes() -> sql.Composed:
+    """The six biases of a row, each by its place in `BIAS_NAMES`."""
     return sql.SQL(", ").join(
         sql.SQL(
-            "CASE {column} WHEN 'Neutral' THEN 0 WHEN 'Bullish' THEN 1 WHEN 'Bearish' THEN 2 "
-            "ELSE 3 END::smallint"
-        ).format(column=sql.Identifier(table, name))
+            "CASE {} WHEN 'Neutral' THEN 0 WHEN 'Bullish' THEN 1 WHEN 'Bearish' THEN 2 END"
+            "::smallint"
+        ).format(sql.Identifier(name))
         for name in BIAS_COLUMNS
     )

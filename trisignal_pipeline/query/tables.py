@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.rows import TupleRow
 
-from trisignal_pipeline.market.bars import PRICE_UNIT, Bools, Int64s
+from trisignal_pipeline.market.bars import PRICE_UNIT, Int64s
 from trisignal_pipeline.storage.connection import Connection
 
 _ROWS_AT_A_TIME = 5_000
@@ -160,8 +160,3 @@ def texts(codes: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.Array
     """Names by their place in `names` as a column of text; an empty name as null."""
     known = pa.array([name or None for name in names], TEXT)
     return pc.take(known, pa.array(codes))
-
-
-def flags(values: Bools, known: Bools) -> pa.Array:
-    """Flags as a column; null where they aren't known."""
-    return pa.array(values, mask=~known)

@@ -122,7 +122,7 @@ def read_bars(
             ("contract", f"S{_CONTRACT_WIDTH}"),
         ],
     )
-    codes, contracts = contract_codes(records["contract"])
+    codes, contracts = _contract_codes(records["contract"])
     return Bars(
         ts=nanoseconds(records["ts"]) - table.stamp_ns,
         **{
@@ -266,7 +266,7 @@ def _names(bars: Bars) -> npt.NDArray[np.void]:
     return np.array(names, f"S{width}").view(f"V{width}")[bars.contract]
 
 
-def contract_codes(names: npt.NDArray[np.bytes_]) -> tuple[Int32s, tuple[str, ...]]:
+def _contract_codes(names: npt.NDArray[np.bytes_]) -> tuple[Int32s, tuple[str, ...]]:
     """Codes and names of a padded contract column; a contract's rows lie mostly side by side."""
     if not len(names):
         return np.empty(0, np.int32), ()

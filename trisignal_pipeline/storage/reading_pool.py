@@ -25,6 +25,9 @@ from trisignal_pipeline.storage.connection import (
     as_trisignal_errors,
 )
 
+LOCK_SECONDS = 5.0
+"""How long a reader waits for a table that is being changed."""
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Work = Callable[Concatenate[Connection, Arguments], Result]
@@ -33,7 +36,7 @@ Work = Callable[Concatenate[Connection, Arguments], Result]
 class ReadingPool:
     """At most `size` connections that only read, each with a limit on how long a statement takes.
 
-    statement_seconds   what a statement may take, before the server ends it
+    statement_seconds   what a statement may take, before the server ends it; 0 is no limit
     patience_seconds    how long a reader waits for a connection that others have
     """
 
@@ -47,8 +50,9 @@ class ReadingPool:
         patience_seconds: float,
     ) -> None:
         # Locks sooner than statements, or nobody would learn that one waited for a lock.
+        lock_seconds = min(LOCK_SECONDS, statement_seconds / 2) or LOCK_SECONDS
         self._database = replace(
-            database.answering(statement_seconds), lock_timeout_seconds=statement_seconds / 2
+            database.answering(statement_seconds), lock_timeout_seconds=lock_seconds
         )
         self._purpose = purpose
         self._free = threading.Semaphore(size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import json
 from datetime import date
 from typing import Any
 from urllib.parse import quote
@@ -373,11 +375,46 @@ def test_a_cursor_belongs_to_its_question(api: Api) -> None:
         assert "cursor" in answer.problem
 
 
+@every_page
+def test_a_cursor_that_was_tampered_with_is_refused(api: Api, path: str) -> None:
+    cursor = api.get(path, limit=1, **DAY).json["next_cursor"]
+    question, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+
+    for other in (
+        [], [*key, 1], ["x", *key[1:]], [None, *key[1:]], [1.5, *key[1:]], [10**30, *key[1:]],
+        [-1, *key[1:]], [True, *key[1:]], [[], *key[1:]],
+    ):  # fmt: skip
+        forged = base64.urlsafe_b64encode(json.dumps([question, *other]).encode()).decode()
+        assert api.get(path, cursor=forged.rstrip("="), **DAY).status == 422, other
+    far = base64.urlsafe_b64encode(json.dumps([question, 2**57, *key[1:]]).encode()).decode()
+    assert rows_of(api.get(path, cursor=far.rstrip("="), **DAY)) == []
+
+
 def test_spans_may_reach_beyond_all_time(api: Api) -> None:
     ever = {"symbol": NQ, "start": "0001-01-01T00:00:00Z", "end": "9999-12-31T23:59:00Z"}
     for path in PAGED:
         assert rows_of(api.get(path, **ever)) == rows_of(api.get(path, **WEEK))
     assert rows_of(api.get("bars", tf="1d", **ever))[0][0] == "2024-11-26T23:00:00Z"
+
+
+def test_the_head_of_an_answer_can_be_asked_for(api: Api) -> None:
+    whole, head = api.get("bars", **DAY), api.get("bars", method="HEAD", **DAY)
+
+    assert (head.status, head.content) == (200, b"")
+    assert head.headers["ETag"] == whole.headers["ETag"]
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+
+
+def test_who_has_the_world_is_told_so(api: Api) -> None:
+    asked = {"symbol": NQ, "ts": api.get("bars", **DAY).columns["ts"][0]}
+    tag = api.get("world", **asked).headers["ETag"]
+
+    assert api.get("world", {"If-None-Match": tag}, **asked).status == 304
+    why = api.get("world", {"If-None-Match": tag}, include="explanation", **asked)
+    assert why.status == 200
+    assert why.headers["ETag"] != tag
+    row = api.get("world", {"Accept": "text/csv"}, **asked)
+    assert row.content.count(b"\n") == 2
 
 
 def test_other_methods_and_paths_are_problems_too(api: Api) -> None:

@@ -34,7 +34,7 @@ SUBJECTS = {
 @click.argument("subjects", nargs=-1, type=click.Choice(list(SUBJECTS)), metavar="[SUBJECT]...")
 def bench(subjects: Sequence[str]) -> None:
     """Measure SUBJECTs (all by default): backfill, decade, daemon, catalogue, bars, history,
-    signal, new_day."""
+    signal, api, new_day."""
     click.echo(machine())
     missed = 0
     for subject in subjects or SUBJECTS:

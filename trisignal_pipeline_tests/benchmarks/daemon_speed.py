@@ -28,9 +28,15 @@ DATES = DateRange(date(2014, 1, 1), date(2023, 12, 31))
 SYMBOL = "GLBX.MDP3:NQ"
 SECONDS = 600
 
-# In seconds: what each step worked, and the runs there were.
-_WORK = """
-    SELECT sum(extract(epoch FROM told - began)), count(DISTINCT run_id)
+# In seconds: what the steps worked, and what the runs took; and how many there were.
+_STEPS = """
+    SELECT sum(extract(epoch FROM told - began)),
+           (SELECT sum(extract(epoch FROM ended - began))
+            FROM (SELECT max(timestamp) AS ended,
+                         min(timestamp) FILTER (WHERE dagster_event_type = 'PIPELINE_START')
+                             AS began
+                  FROM event_logs GROUP BY run_id) AS runs),
+           count(DISTINCT run_id)
     FROM (SELECT run_id, step_key,
                  min(timestamp) FILTER (WHERE dagster_event_type = 'STEP_START') AS began,
                  min(timestamp) FILTER (WHERE dagster_event_type IN
@@ -46,7 +52,7 @@ def measure() -> list[Measured]:
         trisignal.run("db", "migrate")
         with _user_interface(trisignal) as web:
             began = time.perf_counter()
-            backfill = web.launch_many([partition_key(SYMBOL, day) for day in DATES])
+            backfill = web.launch_keys([partition_key(SYMBOL, day) for day in DATES])
             wait_until(
                 lambda: web.backfill_is_over(backfill),
                 "end of the backfill",
@@ -54,13 +60,15 @@ def measure() -> list[Measured]:
                 every=1.0,
             )
             seconds = time.perf_counter() - began
-        worked, runs = _steps(trisignal)
+        worked, ran, runs = _steps(trisignal)
         bars = _bars(trisignal)
     return [
         Measured(f"{len(DATES):,} dates, {bars:,} bars, through the daemon", seconds, "s", SECONDS),
         Measured("  runs", runs, ""),
-        Measured("  of it bookkeeping", seconds - worked, "s"),
-        Measured("  share of it", 100 * (seconds - worked) / seconds, "%", at_most=50),
+        Measured("  of it work", worked, "s"),
+        Measured("  telling Dagster of dates, assets and checks", ran - worked, "s"),
+        Measured("  waiting for the daemon, and starting the run's process", seconds - ran, "s"),
+        Measured("  bookkeeping's share", 100 * (seconds - worked) / seconds, "%"),
     ]
 
 
@@ -82,12 +90,12 @@ def _runs(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _steps(trisignal: Trisignal) -> tuple[float, int]:
+def _steps(trisignal: Trisignal) -> tuple[float, float, int]:
     url = EmbeddedServer.for_home(trisignal.home).url("dagster")
     with psycopg.connect(url) as connection:
-        row = connection.execute(_WORK).fetchone()
+        row = connection.execute(_STEPS).fetchone()
     assert row is not None
-    return float(row[0]), int(row[1])
+    return float(row[0]), float(row[1]), int(row[2])
 
 
 def _bars(trisignal: Trisignal) -> int:

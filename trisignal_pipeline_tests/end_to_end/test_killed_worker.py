@@ -14,7 +14,7 @@ from trisignal_pipeline.orchestration.partitions import partition_key
 from trisignal_pipeline.storage.embedded import EmbeddedServer
 from trisignal_pipeline.storage.locks import symbol_lock
 from trisignal_pipeline_tests.end_to_end.command_line import CommandLine, wait_until
-from trisignal_pipeline_tests.end_to_end.webserver import LOCATIONS, Webserver, free_port
+from trisignal_pipeline_tests.end_to_end.webserver import Webserver, free_port
 from trisignal_pipeline_tests.pipeline import Pipeline, open_pipeline
 from trisignal_pipeline_tests.tiny_market import MONDAY, NQ, write_days
 
@@ -40,12 +40,10 @@ def test_a_run_whose_worker_is_killed_is_launched_again_and_ends_well(
     web, log = Webserver(free_port()), tmp_path / "log"
     with terminal.started("dev", "--port", str(web.port), log=log) as dev:
         _wait_until(lambda: dev.poll() is not None or web.answers(), "answer")
-        [location] = web.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
-        [repository] = location["locationOrLoadError"]["repositories"]
         _wait_until(web.daemons_are_well, "healthy daemon")
         with pipeline.instance() as instance:
             with symbol_lock(pipeline.database, NQ):
-                first = web.launch_one(repository["name"], partition_key(NQ, MONDAY), NQ)
+                first = web.launch_one(partition_key(NQ, MONDAY))
                 _wait_until(lambda: _waits(pipeline), "run that waits for its symbol")
                 os.kill(_worker(instance, first), signal.SIGKILL)
                 _wait_until(lambda: web.run_status(first) == "FAILURE", "run that is lost")

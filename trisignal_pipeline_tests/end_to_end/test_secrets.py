@@ -30,7 +30,7 @@ from trisignal_pipeline_tests.end_to_end.command_line import (
     wait_until,
 )
 from trisignal_pipeline_tests.end_to_end.market_server import documented_server, url_of
-from trisignal_pipeline_tests.end_to_end.webserver import LOCATIONS, Webserver, free_port
+from trisignal_pipeline_tests.end_to_end.webserver import Webserver, free_port
 from trisignal_pipeline_tests.tiny_market import MONDAY, NQ, TUESDAY, WEDNESDAY, write_days
 
 # Each with a part that no way of quoting changes, which is what is searched for.
@@ -234,9 +234,7 @@ def test_no_secret_is_written_anywhere(
     web, log = Webserver(free_port()), tmp_path / "log"
     with terminal.started("dev", "--port", str(web.port), log=log) as dev:
         wait_until(lambda: dev.poll() is not None or web.answers(), "answer", seconds=300)
-        [location] = web.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
-        [repository] = location["locationOrLoadError"]["repositories"]
-        launched = web.launch_one(repository["name"], partition_key(NQ, WEDNESDAY), NQ)
+        launched = web.launch_one(partition_key(NQ, WEDNESDAY))
         wait_until(lambda: web.run_status(launched) == "FAILURE", "failed run", seconds=300)
         wait_until(lambda: _webhook_was_tried(market_server), "tick of the webhook", seconds=300)
         dev.terminate()

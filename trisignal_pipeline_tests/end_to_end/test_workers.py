@@ -92,7 +92,7 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
             for name, command in commands.items()
         }
         wait_until(lambda: _has_loaded(web), "webserver that has loaded everything")
-        web.launch_many(keys)
+        web.launch_keys(keys)
         # While the daemon gets to it.
         folder = tmp_path / "one machine"
         alone = _on_one_machine(server, migrated_template, dagster_template, folder)
@@ -112,7 +112,7 @@ def test_a_backfill_that_loses_a_worker_ends_as_on_one_machine(
         results = pipeline.results()
 
         with symbol_lock(pipeline.database, NQ):
-            stopped = web.launch_one(_repository(web), keys[0], NQ)
+            stopped = web.launch_one(keys[0])
             wait_until(lambda: _waiting(pipeline, "advisory") == 1, "run that waits")
             web.terminate(stopped)
             wait_until(lambda: _status(instance, stopped).name == "CANCELED", "end of the stop")
@@ -132,12 +132,6 @@ def _on_one_machine(
         for symbol in (NQ, ES):
             assert pipeline.backfill(MONDAY, WEDNESDAY, symbol=symbol).succeeded
         return pipeline.results()
-
-
-def _repository(web: Webserver) -> str:
-    [location] = web.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
-    [repository] = location["locationOrLoadError"]["repositories"]
-    return str(repository["name"])
 
 
 def _has_loaded(web: Webserver) -> bool:

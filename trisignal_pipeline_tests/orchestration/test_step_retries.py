@@ -143,8 +143,8 @@ def test_a_run_over_a_schema_that_the_code_doesn_t_know_is_not_launched_again(
     pipeline: Pipeline,
 ) -> None:
     write_day(pipeline.raw, MONDAY)
-    pipeline.query(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
     with pipeline.instance() as instance:
+        pipeline.query(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
         failed = pipeline.launch(
             instance, [RAW], partition_key=partition_key(NQ, MONDAY), raise_on_error=False
         )

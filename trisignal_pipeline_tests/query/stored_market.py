@@ -81,14 +81,14 @@ def with_roll(bars: Bars, on: date = ROLL) -> Bars:
     )
 
 
-def store_clean(database: Database, bars: Bars, dates: DateRange) -> None:
+def store_clean(database: Database, bars: Bars, dates: DateRange, symbol: str = NQ) -> None:
     """Write clean bars and call `dates` finished, as the asset does."""
     with (
-        symbol_lock(database, NQ) as held,
+        symbol_lock(database, symbol) as held,
         ingest_run(
             database,
             asset="clean_bars",
-            symbol=NQ,
+            symbol=symbol,
             dates=dates,
             source="legacy",
             dataset="GLBX.MDP3",
@@ -98,20 +98,20 @@ def store_clean(database: Database, bars: Bars, dates: DateRange) -> None:
         write_range(held, run, CLEAN, dates, delivery, source="legacy", batch_rows=200_000)
 
 
-def store_signals(database: Database, dates: DateRange) -> None:
+def store_signals(database: Database, dates: DateRange, symbol: str = NQ) -> None:
     """Compute and write the biases and triangles of the stored bars, as the asset does."""
     with database.connect("test", autocommit=True) as connection:
-        known = selected_dates(connection, NQ)
-        for part in replay(connection, market(database), known, dates):
+        known = selected_dates(connection, symbol)
+        for part in replay(connection, market(database, symbol), known, dates):
             rows, described = part.of(part.window)
             with connection.transaction():
-                replace_signals(connection, NQ, part.window, rows, described)
+                replace_signals(connection, symbol, part.window, rows, described)
 
 
-def market(database: Database) -> Market:
-    """The registry's row for NQ."""
+def market(database: Database, symbol: str = NQ) -> Market:
+    """The registry's row for a symbol."""
     with database.connect("test") as connection:
-        return registry.market(connection, NQ)
+        return registry.market(connection, symbol)
 
 
 def anchor_to_utc(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -120,7 +121,9 @@ def test_a_year_that_nothing_rests_on_goes_with_all_that_is_known_of_it(stored: 
     told = drop(stored, really=False)
     dropped = drop(stored)
 
-    assert told == dropped
+    # To tell, rows are counted by deleting them and taking that back: tables may grow by it.
+    assert told.size_bytes > 0
+    assert replace(told, size_bytes=dropped.size_bytes) == dropped
     assert dropped.partitions == tuple(f"{table}_y2023" for table in TABLES)
     # With the legacy bar of the last minute, which lies in the next year's partition.
     assert dropped.rows == 2 * len(OF_2023)
