@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from trisignal_pipeline.api.examples import responses_of
 from trisignal_pipeline.api.parameters import (
     OfSymbol,
     Parameters,
@@ -39,11 +38,10 @@ from trisignal_pipeline.storage.connection import Connection
 MOST_DAYS = 400
 """How long a span may be whose marks are asked for at once."""
 
+# The page's own: not described, and changed together with it.
 router = APIRouter(
-    prefix="/api/chart/v1", tags=["chart"], dependencies=[Depends(require_each_once)]
+    prefix="/api/chart/v1", include_in_schema=False, dependencies=[Depends(require_each_once)]
 )
-
-_ANSWER = responses_of({Form.JSON.value: {"schema": {"type": "object"}}})
 
 
 class OfMoment(Parameters):
@@ -68,14 +66,14 @@ class OfNeighbour(OfMoment):
     sweep: Annotated[bool, Field(description="Only one whose bar sweeps and engulfs.")] = False
 
 
-@router.get("/markets", responses=_ANSWER, response_class=Response)
+@router.get("/markets")
 def markets(request: Request) -> Response:
     """The symbols there are, and the first and last date with bars of each."""
     found = state_of(request).pool.read(chart.markets)
     return _answered(request, found)
 
 
-@router.get("/marks", responses=_ANSWER, response_class=Response)
+@router.get("/marks")
 def marks(request: Request, asked: Annotated[OfSymbol, Query()]) -> Response:
     """Biases where they change, triangles, sessions, corrected and quarantined minutes."""
     span = asked.span()
@@ -86,7 +84,7 @@ def marks(request: Request, asked: Annotated[OfSymbol, Query()]) -> Response:
     )
 
 
-@router.get("/gaps", responses=_ANSWER, response_class=Response)
+@router.get("/gaps")
 def gaps(request: Request, asked: Annotated[OfGaps, Query()]) -> Response:
     """The gaps that are alive once the minute at `ts` has closed, those nearest to its close."""
     ts_ns = minute_of_bar("ts", asked.ts)
@@ -100,7 +98,7 @@ def gaps(request: Request, asked: Annotated[OfGaps, Query()]) -> Response:
     return _of_market(request, asked.symbol, read)
 
 
-@router.get("/triangle", responses=_ANSWER, response_class=Response)
+@router.get("/triangle")
 def triangle(request: Request, asked: Annotated[OfNeighbour, Query()]) -> Response:
     """The nearest triangle before or after an instant; no row where there is none."""
     ts_ns = minute_of_bar("ts", asked.ts)
@@ -114,7 +112,7 @@ def triangle(request: Request, asked: Annotated[OfNeighbour, Query()]) -> Respon
     return _of_market(request, asked.symbol, read)
 
 
-@router.get("/last-bar", responses=_ANSWER, response_class=Response)
+@router.get("/last-bar")
 def last_bar(request: Request, asked: Annotated[OfMoment, Query()]) -> Response:
     """The last minute before an instant that has a bar; no row where there is none."""
     ts_ns = minute_of_bar("ts", asked.ts)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from psycopg import sql
 
 from trisignal_pipeline.market.bars import PRICE_UNIT, Int64s
@@ -19,8 +20,8 @@ from trisignal_pipeline.market.sessions import sessions
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.query.kept_bars import quarantined, revisions
 from trisignal_pipeline.query.series import Span
-from trisignal_pipeline.query.signals import bias_codes
-from trisignal_pipeline.schemas import BIAS_COLUMNS
+from trisignal_pipeline.query.signals import bias
+from trisignal_pipeline.schemas import TRIANGLE_BIAS_COLUMNS
 from trisignal_pipeline.signal.rules import TIMEFRAMES
 from trisignal_pipeline.storage.binary_copy import copy_out, nanoseconds
 from trisignal_pipeline.storage.connection import Connection, rows
@@ -89,34 +90,28 @@ def bias_changes(connection: Connection, symbol: str, span: Span) -> Columns:
     """The minutes on which any of the six biases is another than on the minute before, and what all
     six then are: codes of `rules`, or `NOT_COMPUTED`. The first minute counts.
     """
-    asked = _bounds(symbol, span)
-    # Two scans, joined here: a plan for tables that were just filled would join row by row.
-    within = sql.SQL("WHERE symbol = %(symbol)s AND ts >= %(start)s AND ts < %(end)s ORDER BY ts")
+    # Joined here: a plan for tables that were just filled would join row by row.
     minutes = copy_out(
         connection,
-        sql.SQL("SELECT ts FROM market_bars_ohlcv_1m_clean {within}").format(within=within),
-        asked,
-        [("ts", "i8")],
-    )["ts"].astype(np.int64)
-    known = copy_out(
-        connection,
-        sql.SQL("SELECT ts, {biases} FROM bias_series_1m_v1 {within}").format(
-            biases=bias_codes("bias_series_1m_v1"), within=within
+        sql.SQL(
+            "SELECT ts FROM market_bars_ohlcv_1m_clean WHERE symbol = %(symbol)s "
+            "AND ts >= %(start)s AND ts < %(end)s ORDER BY ts"
         ),
-        asked,
-        [("ts", "i8"), *((name, "i2") for name in BIAS_COLUMNS)],
-    )
-    codes = np.full((len(minutes), len(BIAS_COLUMNS)), NOT_COMPUTED, np.int16)
-    _, rows_of, known_rows = np.intersect1d(
-        minutes, known["ts"], assume_unique=True, return_indices=True
-    )
-    for column, name in enumerate(BIAS_COLUMNS):
-        codes[rows_of, column] = known[name][known_rows]
-    changed = np.ones(len(minutes), np.bool_)
+        _bounds(symbol, span),
+        [("ts", "i8")],
+    )["ts"]
+    ts_ns = nanoseconds(minutes.astype(np.int64))
+    known = bias(symbol, span).table(connection).whole()
+    known_ns = known.column("ts").cast(pa.int64()).to_numpy() * 1000
+    _, at, of = np.intersect1d(ts_ns, known_ns, assume_unique=True, return_indices=True)
+    codes = np.full((len(ts_ns), len(TIMEFRAMES)), NOT_COMPUTED, np.int16)
+    for column, name in enumerate(TRIANGLE_BIAS_COLUMNS):
+        codes[at, column] = _codes(known.column(name))[of]
+    changed = np.ones(len(ts_ns), np.bool_)
     changed[1:] = (codes[1:] != codes[:-1]).any(axis=1)
     told = codes[changed]
     return {
-        "ts": _seconds(nanoseconds(minutes[changed])),
+        "ts": _seconds(ts_ns[changed]),
         **{
             timeframe: np.ascontiguousarray(told[:, column])
             for column, timeframe in enumerate(TIMEFRAMES)
@@ -199,6 +194,12 @@ def gaps_alive(connection: Connection, market: Market, ts_ns: int, timeframe: st
         "top": [gap.top / PRICE_UNIT for gap in told],
         "born": [gap.born_ns // 10**9 for gap in told],
     }
+
+
+def _codes(column: pa.ChunkedArray) -> Int64s:
+    """Biases by their places in `BIAS_NAMES`, which is the dictionary of each chunk."""
+    chunks = [chunk.indices.to_numpy().astype(np.int64) for chunk in column.chunks]
+    return np.concatenate([np.empty(0, np.int64), *chunks])
 
 
 def _kept_out(found: Any, name: str, *, at: int) -> Columns:
