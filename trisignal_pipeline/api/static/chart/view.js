@@ -79,7 +79,8 @@ export class View {
     if (around !== null) this.centre(around, isFirst ? this.#fitting() : null);
     else {
       const last = history.length - 1;
-      this.chart.timeScale().setVisibleLogicalRange({ from: last - this.#fitting(), to: last + 6 });
+      const from = Math.max(last - this.#fitting(), -4);
+      this.chart.timeScale().setVisibleLogicalRange({ from, to: last + 6 });
     }
   }
 
