@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from trisignal_pipeline.api.access import Token
 from trisignal_pipeline.api.application import build_app
 from trisignal_pipeline.api.page import STATIC
 from trisignal_pipeline.market.bars import PRICE_UNIT, Bars
@@ -352,6 +353,21 @@ def test_what_is_not_there_is_said_in_words(chart: Chart) -> None:
     assert chart.complaints
     assert all("ERR_FAILED" in complaint for complaint in chart.complaints)
     chart.complaints.clear()
+
+
+@needs_chromium
+def test_a_server_that_wants_a_token_is_shown_what_was_typed(
+    chromium: Browser, chart_week: Database
+) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    with running(build_app(chart_week, token=Token(secret))) as api:
+        page = chromium.new_page()
+        page.goto(f"http://127.0.0.1:{api.port}/?symbol={NQ}")
+        page.get_by_label("Token of this server (TRISIGNAL_API_TOKEN)").fill(secret)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(SHOWN)
+        assert secret not in page.url
+        page.close()
 
 
 @needs_chromium
