@@ -42,7 +42,10 @@ LIBRARY = STATIC / "lightweight-charts" / "lightweight-charts.standalone.product
 SHA256 = "1bb1ee79f9d4dd17261b53d930f7a8995748276f80e7ba0e24412b5068062f5f"
 SHOWN = "body[data-candles]:not([data-candles='0'])"
 ROLL, SESSION, DARK = (122, 63, 196), (185, 191, 204), (16, 19, 26)
-CORRECTED, QUARANTINED = (138, 60, 255), (217, 120, 0)
+CORRECTED, QUARANTINED = (138, 63, 252), (217, 120, 0)
+RIBBONS = 140
+"""How many rows of pixels the ribbons and the axis below them take, about."""
+
 LAST_DATE = DateRange(HOLIDAY_WEEK.end, HOLIDAY_WEEK.end)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
@@ -114,9 +117,9 @@ class Chart:
     def status(self) -> str:
         return self.page.locator("#status").inner_text()
 
-    def colours(self) -> set[tuple[int, ...]]:
-        """The colours in the picture of the chart, red, green and blue of each."""
-        pixels = imread(io.BytesIO(self.page.locator("#chart").screenshot()))[..., :3]
+    def colours(self, lowest: int = 0) -> set[tuple[int, ...]]:
+        """The colours in the picture of the chart or its `lowest` rows: red, green and blue."""
+        pixels = imread(io.BytesIO(self.page.locator("#chart").screenshot()))[-lowest:, :, :3]
         distinct = np.unique(np.rint(pixels.reshape(-1, 3) * 255).astype(int), axis=0)
         return set(map(tuple, distinct.tolist()))
 
@@ -302,7 +305,8 @@ def test_every_timeframe_shows_rolls_sessions_gaps_and_what_was_corrected(
     assert "1 corrected" in chart.legend()
     chart.open(at=f"{rejected:%Y-%m-%dT%H:%M:00Z}")
     chart.wait_for_why("quarantined")
-    assert {CORRECTED, QUARANTINED} & chart.colours()
+    wait_until(lambda: QUARANTINED in chart.colours(RIBBONS), "quarantined minute", seconds=10)
+    assert CORRECTED in chart.colours(RIBBONS)
     for timeframe in ("1m", "4h"):
         chart.open(tf=timeframe, at="2024-11-29T00:30:00Z")
         chart.wait_for_why("UTC")

@@ -19,6 +19,7 @@ export function ribbonsOn(view) {
     TIMEFRAMES.forEach((_, row) => {
       fillRuns(places, ({ candle }) => byCode[history.codes[candle][row]], row);
     });
+    context.globalAlpha = 1;
     const row = TIMEFRAMES.length;
     for (const { candle, x } of places) {
       const colour = history.quarantined.has(candle) ? colours.quarantined
@@ -28,7 +29,6 @@ export function ribbonsOn(view) {
       context.fillStyle = colour;
       context.fillRect(x - width / 2, row * height + GAP / 2, width, height - GAP);
     }
-    context.globalAlpha = 1;
     context.font = "10px system-ui, sans-serif";
     context.textBaseline = "middle";
     ROWS.forEach((name, at) => {
