@@ -3,13 +3,15 @@
     python -m trisignal_pipeline_tests.screenshots [FOLDER]
 
 Runs the demo in a home of its own, opens the UI on it, clicks through it as docs/USER_INTERFACE.md
-describes, and writes the pictures to FOLDER, docs/images by default. Takes some three minutes.
+describes, opens the chart page, and writes the pictures to FOLDER, docs/images by default. Takes
+some three minutes.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,6 +51,7 @@ def take(folder: Path) -> None:
         terminal.succeed("backfill", NQ, "--start", str(_NEWEST.start), "--end", str(_NEWEST.end))
         web = Webserver(free_port())
         try:
+            _chart(terminal, home / "api-log", folder)
             with (
                 terminal.started("dev", "--port", str(web.port), log=home / "log") as dev,
                 stopped_at_last(dev),
@@ -90,6 +93,29 @@ def _launch(browser: Browser, _: Webserver, folder: Path) -> None:
     browser.follow_backfill()
     browser.wait_for_success(_PATIENCE_SECONDS)
     _shoot(browser, folder, "backfill")
+
+
+def _chart(terminal: CommandLine, log: Path, folder: Path) -> None:
+    """The chart page on the demo's Tuesday."""
+    port = free_port()
+    with (
+        terminal.started("api", "--port", str(port), log=log) as api,
+        stopped_at_last(api),
+    ):
+        wait_until(lambda: _is_ready(port), "answer", seconds=_PATIENCE_SECONDS)
+        with opened(port, width=1280, height=760) as browser:
+            browser.open(f"?symbol={NQ}&tf=1m&gaps=15m&at={_TUESDAY}T13:31:00Z")
+            browser.page.locator("#why h2").wait_for()
+            browser.page.keyboard.press("n")
+            _shoot(browser, folder, "chart")
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _plots(browser: Browser, _: Webserver, folder: Path) -> None:

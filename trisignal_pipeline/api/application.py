@@ -11,7 +11,7 @@ from fastapi.middleware import Middleware
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.security import HTTPBearer
 
-from trisignal_pipeline.api import history, operations, page, problems, quality
+from trisignal_pipeline.api import chart, history, operations, page, problems, quality
 from trisignal_pipeline.api.access import AccessControl, Token
 from trisignal_pipeline.api.parameters import PREFIX
 from trisignal_pipeline.api.requests_served import RequestFigures, RequestsServed
@@ -86,6 +86,7 @@ def build_app(
     secured = [] if token is None else [Security(HTTPBearer(auto_error=False))]
     app.include_router(history.router, dependencies=secured)
     app.include_router(quality.router, dependencies=secured)
+    app.include_router(chart.router, dependencies=secured)
     app.include_router(operations.figures, dependencies=secured)
     app.include_router(operations.probes)
     page.install(app)

@@ -8,13 +8,14 @@ from itertools import groupby
 
 import numpy as np
 
+from trisignal_pipeline.market.bars import Bars
 from trisignal_pipeline.market.dates import DateRange, date_of_ns, iso_minute, utc
 from trisignal_pipeline.market.symbols import Market
 from trisignal_pipeline.market.verified_sessions import calendar_warning
 from trisignal_pipeline.schemas import BIAS_COLUMNS, TRIANGLE_BIAS_COLUMNS
 from trisignal_pipeline.signal.explain import MinuteExplanation, explain
 from trisignal_pipeline.signal.explanation_text import minute_lines
-from trisignal_pipeline.signal.replay import advance
+from trisignal_pipeline.signal.replay import EngineState, advance
 from trisignal_pipeline.signal.rules import (
     BIAS_NAMES,
     BULLISH,
@@ -100,7 +101,14 @@ def stored_sentences(stored: StoredSignal) -> list[str]:
     return told
 
 
-def _explain(connection: Connection, market: Market, ts_ns: int) -> Explanation:
+def before_minute(
+    connection: Connection, market: Market, ts_ns: int
+) -> tuple[EngineState, Bars, SelectedDate]:
+    """The state before the minute that opens at `ts_ns`, its one bar, and the date it is of.
+
+    Raises:
+        RangeError: the signal has no bar there; the message says why, and names the nearest ones.
+    """
     symbol, day = str(market.symbol), date_of_ns(ts_ns)
     dates = selected_dates(connection, symbol)
     selected = next((one for one in dates if one.date == day), None)
@@ -112,11 +120,16 @@ def _explain(connection: Connection, market: Market, ts_ns: int) -> Explanation:
     if row == len(bars) or bars.ts[row] != ts_ns:
         refuse_absent(connection, market, ts_ns, dates, point.guard)
     before, _ = advance(point.engine, bars.take(slice(0, row)))
-    minute = explain(before, bars.take(slice(row, row + 1)), market.filters)
+    return before, bars.take(slice(row, row + 1)), selected
+
+
+def _explain(connection: Connection, market: Market, ts_ns: int) -> Explanation:
+    before, bar, selected = before_minute(connection, market, ts_ns)
+    minute = explain(before, bar, market.filters)
     return Explanation(
-        symbol,
+        str(market.symbol),
         selected.table,
-        calendar_warning(market, DateRange(day, day)),
+        calendar_warning(market, DateRange(selected.date, selected.date)),
         minute,
         _stored(connection, market, selected, minute),
     )

@@ -26,7 +26,7 @@ from trisignal_pipeline_tests.query.stored_market import (
 def week_template(server: EmbeddedServer, migrated_template: str) -> str:
     """The name of a database with a week in it: a holiday, a half day, a roll, silent minutes."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _copy(server, name, migrated_template)
+    copy_database(server, name, migrated_template)
     database = Database(server.url(name))
     store_clean(database, with_roll(generated(HOLIDAY_WEEK, share=0.75)), HOLIDAY_WEEK)
     store_signals(database, HOLIDAY_WEEK)
@@ -37,7 +37,7 @@ def week_template(server: EmbeddedServer, migrated_template: str) -> str:
 def week(server: EmbeddedServer, week_template: str) -> Database:
     """That database. To be read only."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _copy(server, name, week_template)
+    copy_database(server, name, week_template)
     return Database(server.url(name))
 
 
@@ -52,13 +52,14 @@ def api(week: Database) -> Iterator[Api]:
 def own_week(server: EmbeddedServer, week_template: str) -> Iterator[Database]:
     """The same week for one test, which may change it."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _copy(server, name, week_template)
+    copy_database(server, name, week_template)
     yield Database(server.url(name))
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _copy(server: EmbeddedServer, name: str, template: str) -> None:
+def copy_database(server: EmbeddedServer, name: str, template: str) -> None:
+    """A database of its own with the content of `template`."""
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = shutil.which("chromium")
 
-_ARGUMENTS = (
+ARGUMENTS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -103,7 +103,7 @@ def opened(port: int, *, width: int = 1280, height: int = 860) -> Iterator[Brows
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 only where there is a browser
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         try:
             page = chromium.new_page(viewport={"width": width, "height": height})
             page.set_default_timeout(_PATIENCE_MS)
