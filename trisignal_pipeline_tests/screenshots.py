@@ -59,7 +59,7 @@ def take(folder: Path) -> None:
                 wait_until(web.answers, "answer", seconds=_PATIENCE_SECONDS)
                 wait_until(web.daemons_are_well, "healthy daemon", seconds=_PATIENCE_SECONDS)
                 for width, height, scene in (
-                    (1560, 520, _graph),
+                    (1560, 760, _graph),
                     (1280, 860, _launch),
                     (1280, 860, _plots),
                     (1280, 860, _partition),

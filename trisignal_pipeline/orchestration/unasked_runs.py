@@ -69,9 +69,8 @@ def why_not_now(instance: dg.DagsterInstance, request: dg.RunRequest) -> str | N
     """Why `request` had better wait, to be said of what it is about; None if it need not.
 
     There is one unasked run at a time of each symbol, and none over dates that anybody's run is
-    about just now. After one that failed the next one waits, the
-    longer the more of them failed in a row; and after an error that won't pass, until the
-    circumstances are others, or for a day.
+    about just now. After one that failed the next one waits, the longer the more of them failed in
+    a row; and after an error that won't pass, until the circumstances are others, or for a day.
     """
     about = {REFRESH_TAG: request.tags[REFRESH_TAG]}
     if instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags=about)):
